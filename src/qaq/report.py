@@ -1,0 +1,137 @@
+"""What a person sees at the end: tables on the terminal, the RMI distribution as a picture."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.console import Console
+from rich.table import Table
+
+METRIC_COLUMNS = ("rmi", "ifd", "log_ppl_q", "log_ppl_q_given_a", "log_ppl_a", "log_ppl_a_given_q", "weak_rmi")
+
+
+def auc(values: np.ndarray, positive: np.ndarray) -> float:
+    """P(a positive's value > a negative's), ties half (Mann-Whitney U / n_pos n_neg). NaN if a side is empty."""
+    count, total = int(positive.sum()), len(values)
+    if count in (0, total):
+        return float("nan")
+    _, inverse, sizes = np.unique(values, return_inverse=True, return_counts=True)
+    middle = np.cumsum(sizes) - (sizes - 1) / 2  # average 1-based rank of each distinct value
+    return float((middle[inverse][positive].sum() - count * (count + 1) / 2) / (count * (total - count)))
+
+
+def noise_auc(metrics: pa.Table, noise: Sequence[str]) -> list[dict[str, Any]]:
+    """AUC of every metric for every kind of planted noise against the clean pairs; above 0.5: spoiled pairs score
+    higher, below: lower. `noise` is aligned with `metrics`."""
+    labels = np.array(noise)
+    held = [name for name in METRIC_COLUMNS if metrics[name].null_count == 0]
+    rows = []
+    for kind in sorted(set(labels) - {"clean"}):
+        mask = (labels == kind) | (labels == "clean")
+        values = {m: auc(metrics[m].to_numpy()[mask], (labels == kind)[mask]) for m in held}
+        rows.append({"kind": kind, "pairs": int((labels == kind).sum()), **values})
+    return rows
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A text table that keeps to the terminal's width; numbers are right-aligned."""
+    grid = Table(title=title, title_justify="left", title_style="bold")
+    for i, name in enumerate(columns):
+        numeric = all(isinstance(row[i], (int, float)) or row[i] in ("", "-") for row in rows) and bool(rows)
+        grid.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*(_cell(value) for value in row))
+    console = Console(width=None if Console().is_terminal else 118, highlight=False)
+    with console.capture() as captured:
+        console.print(grid)
+    return captured.get().rstrip()
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def interval(row: dict[str, Any]) -> str:
+    """`value [low, high]` of a RESULTS row; pass@1 in %."""
+    if row["metric"].startswith("pass@"):
+        return f"{row['value']:.1%} [{row['low']:.1%}, {row['high']:.1%}]"
+    return f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+
+
+def sweep_rows(sweep_dir: Path) -> list[list[Any]]:
+    """A row per job of a sweep, failed and unfinished ones included."""
+    rows = []
+    for job in sorted((p for p in sweep_dir.iterdir() if p.name.isdigit()), key=lambda p: int(p.name)):
+        file = job / "result.json"
+        result = json.loads(file.read_text()) if file.is_file() else {"status": "not started"}
+        rows.append([job.name, *_job_cells(result)])
+    return rows
+
+
+SWEEP_COLUMNS = ("job", "selector", "budget", "status", "pairs", "spoiled kept/in data", "pass@1", "canonical NLL")
+
+
+def _job_cells(result: dict[str, Any]) -> list[Any]:
+    values = {r["metric"]: interval(r) for r in result.get("values", []) if r["selector"] != "base"}
+    share = result.get("noise", {})
+    spoiled = f"{share['in_subset']:.1%} / {share['in_data']:.1%}" if share else "-"
+    status = result["status"] + (f": {result['error']}" if result.get("error") else "")
+    return [result.get("selector", "-"), result.get("budget", "-"), status, result.get("counts", {}).get("selected", "-"),
+            spoiled, values.get("pass@1", "-"), values.get("canonical_nll", "-")]  # fmt: skip
+
+
+def rmi_figure(metrics: pa.Table, subset: pa.Table, file: Path) -> None:
+    """Histogram of RMI (nats per token): all pairs, and the selected ones in front."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rmi = metrics["rmi"].to_numpy()
+    kept = pc.is_in(metrics["id"], value_set=subset["id"].combine_chunks()).to_numpy(zero_copy_only=False)
+    edges = np.linspace(*np.percentile(rmi, [0.5, 99.5]), 41)
+    figure, axes = plt.subplots(figsize=(5.2, 3.2), layout="constrained")
+    clipped = np.clip(rmi, edges[0], edges[-1])
+    axes.hist(clipped, edges, color="0.8", edgecolor="0.6", linewidth=0.4, label=f"all {len(rmi)} pairs")
+    axes.hist(clipped[kept], edges, color="#0072B2", label=f"{int(kept.sum())} selected")
+    axes.set_xlabel("RMI = log PPL(Q) − log PPL(Q|A)  (nats per token)")
+    axes.set_ylabel("pairs (outermost 0.5% in the end bars)", fontsize=8)
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(file, dpi=150)
+    plt.close(figure)
+
+
+def summary(result: dict[str, Any]) -> str:
+    """The tables at the end of one run."""
+    counts, parts = result["counts"], []
+    facts = [[name.replace("_", " "), counts[name]] for name in ("rows", "kept", "quarantined", "selected") if name in counts]
+    facts += [[f"seconds: {name}", f"{value:.1f}{' (from the store)' if result['reused'].get(name) else ''}"]
+              for name, value in result["seconds"].items()]  # fmt: skip
+    parts.append(table(f"{result['selector']}, budget {result['budget']}: {result['status']}", ("what", "value"), facts))
+    if result.get("noise"):
+        parts += _noise_tables(result)
+    if result["values"]:
+        rows = [[r["selector"], r["metric"], interval(r), r["tasks"]] for r in result["values"]]
+        parts.append(table("results (95% interval)", ("model", "metric", "value", "tasks"), rows))
+    return "\n\n".join(parts)
+
+
+def _noise_tables(result: dict[str, Any]) -> list[str]:
+    share, rows = result["noise"]["in_data"], []
+    for row in result["noise_by_selector"]:
+        caught = f"{row['in_subset']:.1%}" if "in_subset" in row else row["note"]
+        rows.append([row["selector"], row.get("selected"), caught, f"{share:.1%}"])
+    kinds = result["noise_auc"]
+    measures = [name for name in kinds[0] if name not in ("kind", "pairs")]
+    auc_rows = [[k["kind"], k["pairs"], *(k[m] for m in measures)] for k in kinds]
+    return [table("planted noise: share of spoiled pairs, every selector at its defaults",
+                  ("selector", "pairs", "spoiled in subset", "spoiled in data"), rows),
+            table("planted noise: AUC (above 0.5: spoiled pairs score higher than clean ones; below: lower)",
+                  ("kind", "pairs", *measures), auc_rows)]  # fmt: skip

@@ -1,0 +1,61 @@
+"""Select: METRICS -> SUBSET. Arithmetic over tables: no torch, no files.
+
+A selector is one file here and one YAML of the same name in conf/selector; both are found by listing. The file holds
+`Settings`, a dataclass of its options without values, and
+
+    choose(metrics: pa.Table, settings: Settings, count: int, seed: int) -> base.Choice
+"""
+
+import difflib
+import importlib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pyarrow as pa
+from omegaconf import OmegaConf
+
+from qaq.select import base
+
+CONF = Path(__file__).resolve().parents[3] / "conf" / "selector"
+NAMES = tuple(sorted(p.stem for p in Path(__file__).parent.glob("*.py") if p.stem not in ("__init__", "base")))
+
+
+def module(name: str) -> ModuleType:
+    """The file of a selector; ValueError with the nearest name if there is none."""
+    if name not in NAMES:
+        near = difflib.get_close_matches(name, NAMES, 1)
+        hint = f": did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"unknown selector {name!r}{hint} known: {', '.join(NAMES)}")
+    return importlib.import_module(f"qaq.select.{name}")
+
+
+def settings(options: dict[str, Any]) -> Any:
+    """The selector's own Settings from its YAML. omegaconf's errors name a wrong option or value."""
+    chosen = module(options["name"]).Settings
+    values = {key: value for key, value in options.items() if key != "name"}
+    made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(chosen), values))
+    if hasattr(made, "check"):
+        made.check()
+    return made
+
+
+def needs_weak(options: dict[str, Any]) -> bool:
+    """Whether the selector compares two scorers."""
+    return bool(getattr(module(options["name"]), "NEEDS_WEAK", False))
+
+
+def select(metrics: pa.Table, options: dict[str, Any], count: int, seed: int) -> pa.Table:
+    """SUBSET of `count` pairs (or as many as the selector's own rule keeps), best first.
+
+    The result depends on the set of rows, not on their order; ties are broken by id. ValueError where a needed metric
+    is missing or the selector cannot give `count` pairs.
+    """
+    ordered = metrics.sort_by("id")
+    chosen = module(options["name"]).choose(ordered, settings(options), count, seed)
+    return base.subset(ordered, chosen)
+
+
+def defaults() -> list[dict[str, Any]]:
+    """Every selector's options as its YAML gives them."""
+    return [OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml")) for name in NAMES]

@@ -1,0 +1,115 @@
+"""Results kept by what determines them, so that nothing is computed twice and nothing stale is ever met.
+
+An entry's key is the SHA-256 of {stage, version, settings, digests of the inputs}. It is built in a temporary sibling
+under a lock and renamed last: a directory that exists under its key is complete. Timings and machine facts lie beside
+the results and never enter a key.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+log = logging.getLogger(__name__)
+
+
+def canonical(value: Any) -> Any:
+    """`value` in the one JSON form that is hashed. TypeError for what has no stable form, naming it."""
+    if isinstance(value, Enum):
+        return value.name
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): canonical(value[key]) for key in sorted(value)}
+    if isinstance(value, (list, tuple)):
+        return [canonical(item) for item in value]
+    raise TypeError(f"{value!r} of {type(value).__name__} has no stable form: pass numbers, text, lists or mappings")
+
+
+def fingerprint(value: Any) -> str:
+    """SHA-256 hex of the canonical JSON of `value`."""
+    return hashlib.sha256(json.dumps(canonical(value), sort_keys=True).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 hex of a file's bytes."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tree_digest(root: Path) -> str:
+    """SHA-256 hex over the relative names and bytes of every file under `root`."""
+    files = sorted(p for p in Path(root).rglob("*") if p.is_file() and not p.name.startswith("."))
+    return fingerprint({str(p.relative_to(root)): file_digest(p) for p in files})
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A complete result: its key, its directory, whether it was there already, and the seconds its making took."""
+
+    key: str
+    path: Path
+    reused: bool
+    seconds: float
+
+
+class Store:
+    """Entries under `root`/stage/key. Safe for several processes: one computes, the others wait."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root).resolve()
+
+    def entry(self, stage: str, version: int, settings: Mapping[str, Any], inputs: Mapping[str, str],
+              build: Callable[[Path], None]) -> Entry:  # fmt: skip
+        """The entry for these settings and input digests, made by `build(directory)` if it is not there."""
+        what = {"stage": stage, "version": version, "settings": canonical(settings), "inputs": canonical(inputs)}
+        key = fingerprint(what)[:24]
+        place = self.root / stage / key
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(place.with_name(f".{key}.lock")):
+            if place.is_dir():
+                log.info("%s %s: found, nothing to do", stage, key)
+                return Entry(key, place, True, _made(place)["seconds"])
+            log.info("%s %s: computing", stage, key)
+            seconds = _build(place, what, build)
+        log.info("%s %s: done in %.1f s", stage, key, seconds)
+        return Entry(key, place, False, seconds)
+
+
+def _build(place: Path, what: dict[str, Any], build: Callable[[Path], None]) -> float:
+    with _sibling(place) as scratch:
+        start = time.monotonic()
+        build(scratch)
+        seconds = time.monotonic() - start
+        (scratch / "entry.json").write_text(json.dumps({**what, "seconds": seconds}, indent=1) + "\n")
+        scratch.rename(place)
+    return seconds
+
+
+@contextmanager
+def _sibling(place: Path):  # noqa: ANN202
+    """A fresh directory on the same disk; what a killed process left of an earlier one is cleared first."""
+    for old in place.parent.glob(f".{place.name}.tmp-*"):  # we hold the lock, so no living process owns it
+        shutil.rmtree(old)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{place.name}.tmp-", dir=place.parent))
+    os.chmod(scratch, 0o755)
+    try:
+        yield scratch
+    finally:
+        if scratch.exists():
+            shutil.rmtree(scratch)
+
+
+def _made(place: Path) -> dict[str, Any]:
+    return json.loads((place / "entry.json").read_text())

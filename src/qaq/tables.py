@@ -1,0 +1,151 @@
+"""The tables that pass between rooms: columns, Arrow types, keys.
+
+Rooms meet only here. A table is joined by its key, never by row position; missing is null; fractions are in [0, 1];
+log-likelihoods are in nats.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+
+@dataclass(frozen=True)
+class Schema:
+    """A named table: `key` columns identify a row, `columns` are all of them in order."""
+
+    name: str
+    key: tuple[str, ...]
+    columns: pa.Schema
+
+
+def _schema(name: str, key: str, **columns: pa.DataType) -> Schema:
+    return Schema(name, tuple(key.split()), pa.schema(list(columns.items())))
+
+
+_s, _i32, _i64, _f64, _b = pa.string(), pa.int32(), pa.int64(), pa.float64(), pa.bool_()
+
+# id is the hash of query and answer (see `pair_id`); row is the 0-based position in the source; record is the source
+# record as JSON, untouched; noise is the kind of planted defect ("clean" where none), null where nobody knows.
+EXAMPLES = _schema("EXAMPLES", "id", id=_s, row=_i64, query=_s, answer=_s, source=_s, noise=_s, record=_s)
+
+# nll_sum is the summed negative log-likelihood (nats) of the `tokens` tokens of `target` given `given`;
+# null with truncated = true where the text does not fit the model's window and was not scored.
+LIKELIHOOD = _schema("LIKELIHOOD", "id model target given", id=_s, model=_s, target=_s, given=_s,
+                     nll_sum=_f64, tokens=_i32, truncated=_b)  # fmt: skip
+
+_MEASURES = ("log_ppl_q", "log_ppl_q_given_a", "log_ppl_a", "log_ppl_a_given_q", "rmi", "ifd")
+# log_ppl_* are nats per token; rmi is their difference (nats per token); ifd is a ratio of losses. The weak model's
+# columns are null where only one scorer ran.
+METRICS = _schema("METRICS", "id", id=_s, **{f"{side}{m}": _f64 for side in ("", "weak_") for m in _MEASURES})
+
+# rank counts from 0, best first; priority is the value that ranked the pair; stratum is its decile of PPL(Q).
+SUBSET = _schema("SUBSET", "rank", rank=_i64, id=_s, priority=_f64, stratum=_i32)
+
+SOLUTIONS = _schema("SOLUTIONS", "task_id sample", task_id=_s, sample=_i32, solution=_s, tokens=_i32, capped=_b)
+
+# status is one of pass, fail, timeout, error; plus_passed is null where the benchmark has no extended tests.
+VERDICTS = _schema("VERDICTS", "task_id sample", task_id=_s, sample=_i32, base_passed=_b, plus_passed=_b, status=_s,
+                   seconds=_f64)  # fmt: skip
+
+# low and high bound the 95% interval of value.
+RESULTS = _schema("RESULTS", "run benchmark metric", run=_s, benchmark=_s, metric=_s, selector=_s, budget=_s,
+                  seed=_i64, models=_s, value=_f64, low=_f64, high=_f64, tasks=_i64)  # fmt: skip
+
+
+def pair_id(query: str, answer: str) -> str:
+    """Identity of a pair: the same text is the same pair in every file. 64-bit hex of SHA-256."""
+    digest = hashlib.sha256()
+    for text in (query, answer):
+        data = text.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "little"))
+        digest.update(data)
+    return digest.hexdigest()[:16]
+
+
+def conform(table: pa.Table | Mapping[str, Any] | Iterable[Mapping[str, Any]], schema: Schema) -> pa.Table:
+    """`table` with exactly the schema's columns in order; absent columns become null.
+
+    Raises ValueError for a column the schema lacks, a value of the wrong type, or a repeated or null key.
+    """
+    if not isinstance(table, pa.Table):
+        table = pa.table(dict(table)) if isinstance(table, Mapping) else pa.Table.from_pylist(list(table))
+    extra = set(table.column_names) - set(schema.columns.names)
+    if extra:
+        raise ValueError(f"{schema.name} has no column {sorted(extra)}; its columns: {schema.columns.names}")
+    columns = [_column(table, field, schema) for field in schema.columns]
+    table = pa.table(columns, schema=schema.columns)
+    _check_key(table, schema)
+    return table
+
+
+def _column(table: pa.Table, field: pa.Field, schema: Schema) -> pa.ChunkedArray | pa.Array:
+    if field.name not in table.column_names:
+        return pa.nulls(table.num_rows, field.type)
+    try:
+        return table[field.name].cast(field.type)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{schema.name}.{field.name} must be {field.type}: {error}") from error
+
+
+def _check_key(table: pa.Table, schema: Schema) -> None:
+    keys = table.select(list(schema.key))
+    if any(column.null_count for column in keys.columns):
+        raise ValueError(f"{schema.name}: a key column of {schema.key} holds a null")
+    counts = keys.group_by(list(schema.key)).aggregate([([], "count_all")])
+    if counts.num_rows != table.num_rows:
+        twice = next(row for row in counts.to_pylist() if row["count_all"] > 1)
+        raise ValueError(f"{schema.name}: key {schema.key} repeats: {twice}")
+
+
+def digest(table: pa.Table) -> str:
+    """SHA-256 of the table's content (schema and values), independent of chunks, files and library versions."""
+    sha = hashlib.sha256(str(table.schema.remove_metadata()).encode())
+    for column in table.columns:
+        array = column.combine_chunks()
+        sha.update(memoryview(array.is_null().cast(pa.uint8()).to_numpy(zero_copy_only=False)))
+        if pa.types.is_string(array.type):
+            data = array.cast(pa.large_binary()).fill_null(b"")
+            sha.update(memoryview(pc.binary_length(data).to_numpy(zero_copy_only=False)))
+            sha.update(b"".join(data.to_pylist()))
+        else:
+            sha.update(memoryview(array.cast(pa.float64(), safe=False).fill_null(0.0).to_numpy(zero_copy_only=False)))
+    return sha.hexdigest()
+
+
+def digest_of_ids(ids: Iterable[str]) -> str:
+    """SHA-256 of a set of ids: the same pairs in any order are the same input."""
+    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
+
+
+def write(table: pa.Table, path: Path) -> None:
+    """Parquet; the caller puts `path` inside a directory that the store renames when complete."""
+    pq.write_table(table, path, compression="zstd")
+
+
+def read(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """A whole table, or only `columns` of it."""
+    return pq.read_table(path, columns=columns)
+
+
+def write_jsonl(rows: Iterable[Any], path: Path) -> int:
+    """One JSON value a line, UTF-8; returns the number of rows."""
+    count = 0
+    with path.open("w", encoding="utf-8") as out:
+        for row in rows:
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+            count += 1
+    return count
+
+
+def read_jsonl(path: Path) -> Iterator[Any]:
+    """The rows `write_jsonl` wrote."""
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            yield json.loads(line)

@@ -1,0 +1,48 @@
+"""Batch size and learning rate for a subset, and how a batch is split into pieces that fit the memory.
+
+The paper sets both by the share of the data that is trained on (rows `by_share`: QAQ, fine-tuning details). Between
+its rows nothing is known, so no value is made up: another share needs them given.
+"""
+
+from typing import Any
+
+# A budget is rounded to whole pairs, so a subset's share is near its row, rarely on it.
+SHARE_TOLERANCE = 0.005
+
+
+def recipe(settings: dict[str, Any], share: float) -> dict[str, Any]:
+    """`settings` with batch_size and learning_rate set for `share` of the data, in (0, 1], and by_share null.
+
+    What the settings give themselves wins over the row. ValueError where neither does.
+    """
+    row = _row(settings, share) or {}
+    found = {}
+    for name, kind in (("batch_size", int), ("learning_rate", float)):
+        value = row.get(name) if settings[name] is None else settings[name]
+        if value is None:
+            raise ValueError(_unknown(settings, share))
+        if value <= 0 or value != kind(value):
+            raise ValueError(f"train.{name}={value}: must be {'a whole number ' if kind is int else ''}above 0")
+        found[name] = kind(value)
+    return {**settings, **found, "by_share": None}
+
+
+def _row(settings: dict[str, Any], share: float) -> dict[str, float] | None:
+    near = [row for row in settings["by_share"] or [] if abs(row["share"] - share) <= SHARE_TOLERANCE]
+    return min(near, key=lambda row: abs(row["share"] - share), default=None)
+
+
+def _unknown(settings: dict[str, Any], share: float) -> str:
+    known = ", ".join(f"{row['share']:g}" for row in settings["by_share"] or []) or "none"
+    return (f"train={settings['name']} has no batch size and learning rate for {share:.2%} of the data "
+            f"(shares with a row: {known}). Choose one of these shares, or give both yourself: train.batch_size=... "
+            "train.learning_rate=...")  # fmt: skip
+
+
+def split(batch_size: int, micro_batch_size: int) -> tuple[int, int]:
+    """(rows a forward pass takes, passes an update adds up): their product is exactly `batch_size`.
+
+    The first is the largest divisor of `batch_size` that is at most `micro_batch_size`.
+    """
+    micro = next(n for n in range(min(batch_size, micro_batch_size), 0, -1) if batch_size % n == 0)
+    return micro, batch_size // micro

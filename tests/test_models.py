@@ -1,0 +1,97 @@
+"""Model specs: each source becomes a loadable directory, or a refusal that says what to do."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import CHATML, make_tokenizer
+from transformers import AutoTokenizer
+
+from qaq import models
+
+SPEC = {"name": "m", "id": None, "revision": None, "path": None, "packages": None, "member": None, "sha256": None,
+        "template_id": None, "template_revision": None, "template_path": None}  # fmt: skip
+
+
+def base_model(tiny_model: Path, where: Path, vocabulary: int = 300) -> Path:
+    """The tiny model as a base model: same weights, no chat template."""
+    shutil.copytree(tiny_model, where)
+    (where / "chat_template.jinja").unlink(missing_ok=True)
+    make_tokenizer(where, vocabulary, template=None)
+    return where
+
+
+def prepared(spec: dict, out: Path) -> Path:
+    out.mkdir()
+    models.prepare({**SPEC, **spec}, out)
+    return out
+
+
+def test_a_local_directory_loads_as_it_is(tiny_model, tmp_path):
+    model, tokenizer = models.load(prepared({"path": str(tiny_model)}, tmp_path / "out"), "bfloat16", "cpu")
+    assert model.dtype == torch.bfloat16
+    assert not model.training
+    assert tokenizer.chat_template == CHATML
+    assert models.window(model) == 512
+
+
+def test_a_base_model_borrows_the_template_of_its_family(tiny_model, tmp_path):
+    base = base_model(tiny_model, tmp_path / "base")
+    out = prepared({"path": str(base), "template_path": str(tiny_model)}, tmp_path / "out")
+    assert AutoTokenizer.from_pretrained(out).chat_template == CHATML
+    assert AutoTokenizer.from_pretrained(base).chat_template is None  # the user's own files are untouched
+
+
+def test_a_base_model_without_a_template_is_refused(tiny_model, tmp_path):
+    base = base_model(tiny_model, tmp_path / "base")
+    with pytest.raises(ValueError, match="has no chat template: set template_id"):
+        prepared({"path": str(base)}, tmp_path / "out")
+
+
+def test_the_template_of_another_family_is_refused(tiny_model, tmp_path):
+    base = base_model(tiny_model, tmp_path / "base", vocabulary=280)  # other merges: the same text, other tokens
+    with pytest.raises(ValueError, match="not of the same family"):
+        prepared({"path": str(base), "template_path": str(tiny_model)}, tmp_path / "out")
+
+
+def test_a_packaged_file_with_another_digest_is_refused():
+    spec = {**SPEC, "packages": ["pytest==" + pytest.__version__], "member": "__main__.py", "sha256": "0" * 64}
+    with pytest.raises(ValueError, match=r"hold a file with SHA-256 [0-9a-f]{64}, expected 0{64}; refusing"):
+        models.prepare(spec, Path("unused"))
+
+
+def test_a_hub_model_must_be_pinned_to_a_commit():
+    with pytest.raises(ValueError, match="revision='main' is not a 40-digit commit"):
+        models.identity({**SPEC, "id": "a/b", "revision": "main"})
+    pinned = models.identity({**SPEC, "id": "a/b", "revision": "0" * 40})
+    assert pinned == {"id": "a/b", "revision": "0" * 40}
+
+
+def test_a_local_models_identity_is_its_content(tiny_model, tmp_path):
+    copy = shutil.copytree(tiny_model, tmp_path / "copy")
+    same = models.identity({**SPEC, "path": str(copy)})
+    assert same == models.identity({**SPEC, "path": str(tiny_model)})
+    (copy / "config.json").write_text((copy / "config.json").read_text() + " ")
+    assert models.identity({**SPEC, "path": str(copy)}) != same
+
+
+def test_a_missing_directory_is_named():
+    with pytest.raises(ValueError, match="'/nowhere' is not a directory"):
+        models.identity({**SPEC, "path": "/nowhere"})
+
+
+def test_the_embedded_model_is_the_real_one(tmp_path):
+    """The packaged GGUF, de-quantised: it prefers an answer that fits its question."""
+    from omegaconf import OmegaConf
+
+    from qaq.score import engine, spans
+
+    spec = OmegaConf.to_container(OmegaConf.load(Path(models.__file__).parents[2] / "conf/model/smollm2_135m_instruct.yaml"))
+    model, tokenizer = models.load(prepared(spec, tmp_path / "smol"), "float32", "cpu")
+    settings = {"system_prompt": None, "reverse_instruction": "{answer}"}
+    answers = ["def add(a, b):\n    return a + b", "SELECT name FROM users ORDER BY name"]
+    texts = spans.conversations(tokenizer, ["fit", "misfit"], ["Add two numbers in Python."] * 2, answers, "forward", settings)
+    fit, misfit = (sums[1] / (t.targets[1].end - t.targets[1].start) for t, sums in
+                   zip(texts, engine.nll_sums(model, texts, 4096, "smol"), strict=True))  # fmt: skip
+    assert fit < misfit

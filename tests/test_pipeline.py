@@ -1,0 +1,136 @@
+"""The whole method through its front door, on a model of a few thousand parameters and a file of thirty pairs."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from qaq import tables
+
+
+def main(tmp_path: Path, *options: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "src/main.py"), *options]
+    return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=dict(os.environ))
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory) -> Path:
+    """A folder with thirty usable records and two broken lines."""
+    place = tmp_path_factory.mktemp("work")
+    rows = [{"instruction": f"Write a function number {i} that adds {i}.", "output": f"def f{i}(x):\n    return x + {i}",
+             "extra": {"n": i}} for i in range(30)]  # fmt: skip
+    lines = [json.dumps(row) for row in rows]
+    lines[3:3] = ["{broken", json.dumps({"instruction": "no answer"})]
+    (place / "pairs.jsonl").write_text("\n".join(lines) + "\n")
+    return place
+
+
+def options(tiny_model: Path) -> list[str]:
+    return ["data=jsonl", "data.path=pairs.jsonl", "scorer=local", f"scorer.model.path={tiny_model}",
+            "scorer.dtype=float32", "target=local", f"target.path={tiny_model}", "train.epochs=1", "train.dtype=float32",
+            "evaluate.limit=2", "evaluate.max_new_tokens=8", "evaluate.dtype=float32", "tracking=off"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sweep(workplace, tiny_model) -> Path:
+    """One sweep of four jobs, two of which must keep the same pairs (full and full)."""
+    done = main(workplace, "-m", *options(tiny_model), "selector=random,full", "budget=0.5,1.0", "hydra.sweep.dir=sweep")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (workplace / "printed").write_text(done.stdout)
+    return workplace / "sweep"
+
+
+def result(run: Path) -> dict:
+    return json.loads((run / "result.json").read_text())
+
+
+def test_a_run_leaves_what_the_contract_names(sweep):
+    run = sweep / "0"
+    for name in (".hydra", "run.log", "metrics.jsonl", "likelihood.parquet", "metrics.parquet", "selected.jsonl",
+                 "quarantine.jsonl", "result.json", "rmi.png", "subset"):  # fmt: skip
+        assert (run / name).exists(), name
+    said = result(run)
+    assert said["status"] == "complete"
+    counts = said["counts"]
+    assert (counts["rows"], counts["kept"], counts["quarantined"], counts["selected"]) == (32, 30, 2, 15)
+    assert {"load", "model_score", "score", "select", "model_target", "train", "evaluate", "total"} <= set(said["seconds"])
+    assert said["seeds"] == {"selection": 0, "data": 0, "training": 0}
+
+
+def test_selected_records_are_the_users_own(sweep, workplace):
+    source = [json.loads(line) for line in (workplace / "pairs.jsonl").read_text().splitlines() if "extra" in line]
+    kept = list(tables.read_jsonl(sweep / "0" / "selected.jsonl"))
+    assert len(kept) == 15
+    assert all(record in source for record in kept)
+
+
+def test_the_quarantine_names_row_and_reason(sweep):
+    rows = list(tables.read_jsonl(sweep / "0" / "quarantine.jsonl"))
+    assert [(r["row"], r["reason"].split(":")[0]) for r in rows] == [(3, "not JSON"), (4, "missing field")]
+
+
+def test_scoring_runs_once_for_all_jobs_and_equal_subsets_share_a_training_run(sweep):
+    jobs = [result(sweep / str(i)) for i in range(4)]
+    assert len({job["keys"]["score"] for job in jobs}) == 1
+    assert [job["reused"]["score"] for job in jobs] == [False, True, True, True]
+    passes = [line for i in range(4) for line in (sweep / str(i) / "run.log").read_text().splitlines()
+              if "likelihood pass" in line and "continuation" not in line]  # fmt: skip
+    assert len(passes) == 3  # forward, reverse, answer: each once over the whole sweep
+    # random at 1.0 and full keep the same pairs, so three of four jobs share one training run
+    assert len({job["keys"]["train"] for job in jobs}) == 2
+    assert [job["reused"]["train"] for job in jobs].count(False) == 2
+
+
+def test_the_base_model_is_measured_once_and_stands_beside_the_tuned_one(sweep):
+    jobs = [result(sweep / str(i)) for i in range(4)]
+    assert len({job["keys"]["evaluate_base"] for job in jobs}) == 1
+    for job in jobs:
+        rows = {(r["selector"] == "base", r["metric"]): r for r in job["values"]}
+        assert {(True, "pass@1"), (False, "pass@1"), (True, "canonical_nll"), (False, "canonical_nll")} <= set(rows)
+        assert all(r["low"] <= r["value"] <= r["high"] and r["tasks"] == 2 for r in rows.values())
+
+
+def test_a_sweep_ends_with_one_table_and_its_directory(sweep, workplace):
+    printed = (workplace / "printed").read_text()
+    assert sum(line.startswith("│") for line in (workplace / "printed").read_text().splitlines()) >= 4
+    assert "complete" in printed
+    assert printed.rstrip().endswith("directory: sweep")
+
+
+def test_a_second_run_does_no_model_work(sweep, workplace, tiny_model):
+    done = main(workplace, *options(tiny_model), "selector=random", "budget=0.5", "hydra.run.dir=again")
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = result(workplace / "again")
+    assert all(said["reused"].values()), said["reused"]
+    assert said["values"] == [{**row, "run": said["values"][0]["run"]} for row in result(sweep / "0")["values"]]
+    for name in ("selected.jsonl", "metrics.parquet"):
+        assert (workplace / "again" / name).read_bytes() == (sweep / "0" / name).read_bytes()
+
+
+def test_metrics_jsonl_tells_every_stage_in_order(sweep):
+    stages = [row["stage"] for row in tables.read_jsonl(sweep / "0" / "metrics.jsonl")]
+    assert list(dict.fromkeys(stages)) == ["load", "score", "select", "train", "evaluate"]
+    losses = [r["loss"] for r in tables.read_jsonl(sweep / "0" / "metrics.jsonl") if r["stage"] == "train" and "loss" in r]
+    assert losses
+    assert all(loss > 0 for loss in losses)
+
+
+def test_a_prefix_of_the_stages_stops_there(workplace, sweep, tiny_model):
+    done = main(workplace, *options(tiny_model), "stages=[load,score]", "hydra.run.dir=prefix", "budget=0.5")
+    assert done.returncode == 0, done.stderr
+    assert "train" not in result(workplace / "prefix")["keys"]
+    assert not (workplace / "prefix" / "selected.jsonl").exists()
+
+
+def test_a_failure_is_a_line_a_status_and_an_exit_code(workplace, sweep, tiny_model):
+    (workplace / "empty.jsonl").write_text("{}\n")
+    done = main(workplace, *options(tiny_model), "data.path=empty.jsonl", "hydra.run.dir=failed")
+    assert done.returncode == 1
+    said = result(workplace / "failed")
+    assert said["status"] == "failed"
+    assert "empty.jsonl" in said["error"]
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,93 @@
+"""What is misspelt or out of range is refused before any work, with the nearest right name and the list."""
+
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+from hydra.core.config_store import ConfigStore
+
+from qaq import config, refuse
+
+ConfigStore.instance().store("schema", node=config.Config)
+
+
+@pytest.mark.parametrize(("overrides", "message"), [
+    (["selector=idf"], r"unknown 'selector=idf': did you mean 'ifd'\? known: disagreement, full, ifd"),
+    (["bugdet=0.1"], r"unknown 'bugdet': did you mean 'budget'\? known: .*budget"),
+    (["scorer.dtyp=float32"], r"did you mean 'scorer.dtype'\? known: scorer.name"),
+    (["selector.lowe=0.1"], r"did you mean 'selector.low'\? known: selector.name, selector.low"),
+    (["+extra=1"], "unknown 'extra'"),
+    (["++data.extra=1"], "unknown 'data.extra'"),
+    (["~budget"], "cannot be removed"),
+    (["scorer.dtype=bf16"], r"expected one of \[float32, bfloat16, float16\]"),
+    (["data.limit=few"], "data.limit|'few'"),
+    (["selector.low=abc"], "selector: .*'abc'"),
+    (["selector.low=1.5"], r"selector.low=1.5: the band starts at a share in \[0, 1\)"),
+    (["budget=0"], r"budget=0: give a fraction in \(0, 1\]"),
+    (["budget=7.5"], "or a whole number"),
+    (["budget=lots"], "budget='lots'"),
+    (["stages=[score]"], r"stages=\['score'\]: give the first one or more of"),
+    (["data.noise=1.5"], r"data.noise=1.5: must lie in \[0, 1\]"),
+    (["evaluate.limit=0"], "evaluate.limit=0: give a whole number"),
+    (["scorer.tokens_per_batch=0"], "must be above 0"),
+    (["scorer.reverse_instruction=Guess"], r"must hold \{answer\}"),
+    (["scorer=local"], "scorer.model.path"),
+    (["data=jsonl"], "data.path"),
+    (["scorer.model.id=a/b"], "set exactly one of scorer.model.id"),
+    (["selector=disagreement"], "compares two scorers .* add scorer=embedded_pair or scorer=paper"),
+    (["selector=rmi,ifd"], "several values: put -m before it"),
+    (["budget"], "missing EQUAL"),
+])  # fmt: skip
+def test_refused_with_a_way_out(overrides, message):
+    with pytest.raises(ValueError, match=message):
+        refuse.check(overrides, sweep=False)
+
+
+def test_every_job_of_a_sweep_is_checked_first():
+    with pytest.raises(ValueError, match="budget=7.5"):
+        refuse.check(["selector=ifd,rmi", "budget=0.1,7.5"], sweep=True)
+    with pytest.raises(ValueError, match="unknown 'selector=rni': did you mean 'rmi'"):
+        refuse.check(["selector=ifd,rni"], sweep=True)
+
+
+@pytest.mark.parametrize("overrides", [
+    [], ["selector=ifd,rmi,stratified", "budget=0.1,0.25"], ["budget=500"], ["budget=1"], ["debug=tiny"],
+    ["scorer=paper", "selector=disagreement", "selector.kind=sum_low"], ["selector.max_ifd=null", "selector=ifd"],
+    ["train=paper", "target=deepseek_coder_67b_base"], ["model@scorer.model=qwen25_coder_15b_instruct"],
+    ["data=jsonl", "data.path=x.json"], ["hydra.run.dir=elsewhere"], ["stages=[load,score]", "tracking=off"],
+])  # fmt: skip
+def test_what_is_right_passes(overrides):
+    refuse.check(overrides, sweep=True)
+
+
+@pytest.mark.parametrize("group", sorted(p.name for p in refuse.CONF.iterdir() if p.is_dir() and p.name != "model"))
+def test_every_file_of_every_group_composes(group):
+    needs = {"local": ["scorer.model.path=."] if group == "scorer" else ["target.path=."], "jsonl": ["data.path=x"]}
+    for file in (refuse.CONF / group).glob("*.yaml"):
+        extra = needs.get(file.stem, []) if group in ("scorer", "target", "data") else []
+        name = f"{group}@scorer" if group == "protocol" else group
+        if group == "data" and file.stem not in ("stdlib", "jsonl"):
+            extra = ["data.revision=" + "0" * 40, *(["data.id=a/b"] if file.stem == "hub" else [])]
+        more = ["scorer=embedded_pair"] if file.stem == "disagreement" else []
+        if name == "protocol@scorer":
+            continue  # has no choice of its own on the command line yet
+        refuse.check([f"{name}={file.stem}", *extra, *more], sweep=False)
+
+
+def test_help_is_for_a_person_and_loads_nothing_heavy():
+    code = ("import runpy, sys; sys.argv = ['main.py', '--help']\n"
+            "try: runpy.run_path('src/main.py', run_name='__main__')\n"
+            "finally: print('HEAVY', [m for m in ('torch', 'transformers', 'hydra', 'pyarrow') if m in sys.modules])")  # fmt: skip
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "budget=0.25" in said
+    assert "disagreement, full, ifd" in said
+    assert "HEAVY []" in said
+
+
+def test_a_refusal_costs_no_work_and_exits_with_2(tmp_path):
+    done = subprocess.run([sys.executable, str(ROOT / "src/main.py"), "selector=idf"], cwd=tmp_path, capture_output=True,
+                          text=True, check=False)  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == "refused: " + done.stderr.removeprefix("refused: ")
+    assert not list(tmp_path.iterdir())

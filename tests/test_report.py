@@ -1,0 +1,53 @@
+"""What is printed is what was measured."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qaq import report, tables
+
+pairs = st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=40)
+
+
+@given(pairs)
+def test_auc_is_the_share_of_pairs_in_which_the_positive_is_higher(rows):
+    values, positive = np.array([float(v) for v, _ in rows]), np.array([p for _, p in rows])
+    wins = [(v > w) + 0.5 * (v == w) for v in values[positive] for w in values[~positive]]
+    expected = np.mean(wins) if wins else float("nan")
+    assert report.auc(values, positive) == pytest.approx(expected, nan_ok=True)
+
+
+def test_noise_is_graded_kind_by_kind_against_the_clean_pairs():
+    table = tables.conform({"id": list("abcd"), "rmi": [1.0, 2.0, 0.5, 3.0]}, tables.METRICS)
+    rows = report.noise_auc(table, ["clean", "clean", "swapped", "echo"])
+    assert rows == [{"kind": "echo", "pairs": 1, "rmi": 1.0}, {"kind": "swapped", "pairs": 1, "rmi": 0.0}]
+
+
+def test_a_sweep_shows_every_job_also_the_ones_that_failed_or_never_started(tmp_path):
+    done = {"status": "complete", "selector": "ifd", "budget": 0.1, "counts": {"selected": 5},
+            "values": [{"selector": "ifd", "metric": "pass@1", "value": 0.25, "low": 0.1, "high": 0.4}]}  # fmt: skip
+    for job, result in {"0": done, "1": {**done, "status": "failed", "error": "no disk", "values": []}}.items():
+        (tmp_path / job).mkdir()
+        (tmp_path / job / "result.json").write_text(json.dumps(result))
+    (tmp_path / "2").mkdir()
+    rows = report.sweep_rows(tmp_path)
+    assert rows[0] == ["0", "ifd", 0.1, "complete", 5, "-", "25.0% [10.0%, 40.0%]", "-"]
+    assert rows[1][3] == "failed: no disk"
+    assert rows[2][3] == "not started"
+
+
+def test_the_rmi_figure_is_a_picture(tmp_path):
+    rng = np.random.default_rng(0)
+    metrics = tables.conform({"id": [str(i) for i in range(50)], "rmi": rng.normal(size=50)}, tables.METRICS)
+    subset = tables.conform({"rank": [0, 1], "id": ["3", "7"]}, tables.SUBSET)
+    report.rmi_figure(metrics, subset, tmp_path / "rmi.png")
+    assert (tmp_path / "rmi.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_table_keeps_every_cell():
+    text = report.table("t", ("name", "value"), [["a", 0.12345], ["b", None]])
+    assert "0.123" in text
+    assert "│ b" in text

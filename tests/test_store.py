@@ -1,0 +1,88 @@
+"""The store: the same question is answered once, another question never meets an old answer."""
+
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from qaq.store import Store, fingerprint, tree_digest
+
+
+def ask(store: Store, settings: dict, inputs: dict | None = None, version: int = 1, calls: list | None = None):
+    def build(out: Path) -> None:
+        (calls if calls is not None else []).append(1)
+        (out / "value").write_text(str(settings))
+
+    return store.entry("stage", version, settings, inputs or {}, build)
+
+
+def test_the_same_question_is_computed_once(tmp_path):
+    calls: list[int] = []
+    first = ask(Store(tmp_path), {"a": 1, "b": [2, None]}, calls=calls)
+    again = ask(Store(tmp_path), {"b": [2, None], "a": 1}, calls=calls)  # another order is the same settings
+    assert (first.key, first.path, first.reused, again.reused) == (again.key, again.path, False, True)
+    assert len(calls) == 1
+    assert again.seconds == first.seconds
+
+
+@pytest.mark.parametrize("change", [{"settings": {"a": 2}}, {"inputs": {"x": "d2"}}, {"version": 2}])
+def test_a_changed_setting_input_or_version_is_another_question(tmp_path, change):
+    question = {"settings": {"a": 1}, "inputs": {"x": "d1"}, "version": 1}
+    keys = {ask(Store(tmp_path), **q).key for q in (question, {**question, **change})}
+    assert len(keys) == 2
+
+
+def test_a_build_that_fails_leaves_nothing_and_the_next_one_works(tmp_path):
+    def broken(out: Path) -> None:
+        (out / "half").write_text("x")
+        raise ValueError("disk on fire")
+
+    store = Store(tmp_path)
+    with pytest.raises(ValueError, match="disk on fire"):
+        store.entry("stage", 1, {}, {}, broken)
+    assert not [p for p in (tmp_path / "stage").iterdir() if p.is_dir()]
+    assert not ask(store, {}).reused
+
+
+def test_what_a_killed_process_left_is_not_mistaken_for_a_result(tmp_path):
+    key = ask(Store(tmp_path / "other"), {}).key
+    leftover = tmp_path / "stage" / f".{key}.tmp-dead"
+    leftover.mkdir(parents=True)
+    (leftover / "value").write_text("half")
+    entry = ask(Store(tmp_path), {})
+    assert (entry.path / "value").read_text() == "{}"
+    assert not leftover.exists()
+
+
+def _compete(root: str, counter: str) -> None:
+    def build(out: Path) -> None:
+        with open(counter, "a") as file:
+            file.write("x")
+        (out / "value").write_text("1")
+
+    Store(Path(root)).entry("stage", 1, {}, {}, build)
+
+
+def test_of_two_processes_one_computes_and_the_other_waits(tmp_path):
+    spawn = multiprocessing.get_context("spawn")
+    jobs = [spawn.Process(target=_compete, args=(str(tmp_path / "s"), str(tmp_path / "count"))) for _ in range(2)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join()
+    assert [job.exitcode for job in jobs] == [0, 0]
+    assert (tmp_path / "count").read_text() == "x"
+
+
+def test_what_has_no_stable_form_is_refused_by_name():
+    with pytest.raises(TypeError, match="has no stable form"):
+        fingerprint({"a": object()})
+
+
+def test_a_tree_is_its_names_and_bytes(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "f").write_text("same")
+    assert tree_digest(tmp_path / "one") == tree_digest(tmp_path / "two")
+    (tmp_path / "two" / "g").write_text("")
+    assert tree_digest(tmp_path / "one") != tree_digest(tmp_path / "two")
