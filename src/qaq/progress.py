@@ -28,7 +28,7 @@ class Progress:
         self.done += count
         if self.bar is not None:
             self.bar.update(count)
-        elif (now := time.monotonic()) - self.last >= _BETWEEN_LINES:
+        elif (now := time.monotonic()) - self.last >= _BETWEEN_LINES and self.done < self.total:
             self.last = now
             log.info("%s", self.line())
 

@@ -39,7 +39,7 @@ def noise_auc(metrics: pa.Table, noise: Sequence[str]) -> list[dict[str, Any]]:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """A text table that keeps to the terminal's width; numbers are right-aligned."""
-    grid = Table(title=title, title_justify="left", title_style="bold")
+    grid = Table()
     for i, name in enumerate(columns):
         numeric = all(isinstance(row[i], (int, float)) or row[i] in ("", "-") for row in rows) and bool(rows)
         grid.add_column(name, justify="right" if numeric else "left", overflow="fold")
@@ -48,7 +48,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
     console = Console(width=None if Console().is_terminal else 118, highlight=False)
     with console.capture() as captured:
         console.print(grid)
-    return captured.get().rstrip()
+    return f"{title}\n{captured.get().rstrip()}"
 
 
 def _cell(value: Any) -> str:
@@ -58,8 +58,12 @@ def _cell(value: Any) -> str:
 
 
 def interval(row: dict[str, Any]) -> str:
-    """`value [low, high]` of a RESULTS row; pass@1 in %."""
-    if row["metric"].startswith("pass@"):
+    """`value [low, high]` of a RESULTS row; shares in %; `-` where nothing could be measured."""
+    if row["value"] is None:
+        return "-"
+    if row["low"] is None:
+        return f"{row['value']:.3f} [no interval: {row['tasks']} task]"
+    if row["metric"] in ("pass@1", "capped"):
         return f"{row['value']:.1%} [{row['low']:.1%}, {row['high']:.1%}]"
     return f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
 

@@ -54,8 +54,8 @@ SOLUTIONS = _schema("SOLUTIONS", "task_id sample", task_id=_s, sample=_i32, solu
 VERDICTS = _schema("VERDICTS", "task_id sample", task_id=_s, sample=_i32, base_passed=_b, plus_passed=_b, status=_s,
                    seconds=_f64)  # fmt: skip
 
-# low and high bound the 95% interval of value.
-RESULTS = _schema("RESULTS", "run benchmark metric", run=_s, benchmark=_s, metric=_s, selector=_s, budget=_s,
+# low and high bound the 95% interval of value; selector is "base" for the target before fine-tuning.
+RESULTS = _schema("RESULTS", "run selector benchmark metric", run=_s, benchmark=_s, metric=_s, selector=_s, budget=_s,
                   seed=_i64, models=_s, value=_f64, low=_f64, high=_f64, tasks=_i64)  # fmt: skip
 
 

@@ -23,7 +23,7 @@ GOOD = [{"instruction": f"write {i}", "output": f"print({i})", "tags": ["é", No
 LINES = [json.dumps(record, ensure_ascii=False).encode() for record in GOOD]
 
 TEN_WAYS = [
-    (b'{"instruction": "x", "output": ', "not JSON"),
+    (b'{"instruction": "x", "output":', "not JSON"),
     (b'{"instruction": "cut off in a st', "not JSON"),
     (b'{"instruction": "x", "output": NaN}', "not JSON: NaN"),
     (b'{"instruction": "x"}', "missing field: output"),
@@ -48,12 +48,10 @@ WORSE = [
 ]
 
 
-def shown(line):
+def shown(line, reason):
     """What quarantine shows for a refused line: its value, or its text where it has none."""
-    try:
-        return json.loads(line, parse_constant=lambda literal: 1 / 0, parse_float=lambda digits: 1 / (digits[-1] != "9"))
-    except (ValueError, RecursionError, ZeroDivisionError):
-        return line.decode("utf-8", "backslashreplace")
+    has_no_value = reason.startswith("not JSON") or b"\xff" in line
+    return line.decode("utf-8", "backslashreplace") if has_no_value else json.loads(line)
 
 
 @pytest.mark.parametrize("way", range(len(TEN_WAYS + WORSE)))
@@ -65,7 +63,7 @@ def test_each_defect_has_its_reason_and_leaves_its_neighbours_alone(tmp_path, wa
     assert [json.loads(row["record"]) for row in kept] == GOOD[:2]
     assert [row["row"] for row in quarantine] == [1]
     assert quarantine[0]["reason"].startswith(reason)
-    assert quarantine[0]["record"] == shown(line)
+    assert quarantine[0]["record"] == shown(line, reason)
 
 
 def test_a_file_broken_in_ten_ways_is_quarantined_exactly_there_and_kept_records_hold_every_field(tmp_path):
@@ -90,9 +88,13 @@ def test_a_kept_row_has_its_pair_its_id_its_source_and_no_noise_label(tmp_path):
                    "source": "mine", "noise": None, "record": LINES[0].decode()}  # fmt: skip
 
 
-# Elements that may stand anywhere, in lines as in an array; those that are not JSON open as a record does, or as a word.
-_good = st.builds(lambda i, text: json.dumps({"instruction": f"q{i} {text}", "output": text + "}, {"}).encode(),
-                  st.integers(0, 99), st.text(max_size=8).filter(lambda t: t.isprintable() and t.isascii()))  # fmt: skip
+# Elements that may stand anywhere, in lines as in an array.
+_texts = st.text(max_size=8).filter(lambda text: text.isprintable() and text.isascii())
+_good = st.builds(
+    lambda i, text: json.dumps({"instruction": f"q{i} {text}", "output": text + "}, {"}).encode(),
+    st.integers(0, 99),
+    _texts,
+)
 _bad = st.sampled_from([line for line, _ in TEN_WAYS[:1] + TEN_WAYS[2:8] + WORSE[:7]] + [b"{}", b"[]", b"7"])
 _elements = st.lists(st.tuples(st.booleans(), _good, _bad), min_size=1, max_size=12).map(
     lambda drawn: [good if is_good else bad for is_good, good, bad in drawn]
@@ -101,16 +103,19 @@ _elements = st.lists(st.tuples(st.booleans(), _good, _bad), min_size=1, max_size
 
 def written(elements, layout, zipped):
     if layout == "array":
-        # an element that is not JSON is only told from the next one where that one opens like a record
-        elements = [e for i, e in enumerate(elements) if not _swallows(elements, i)]
+        elements = [e for i, e in enumerate(elements) if not _is_swallowed(elements, i)]
         content = b"[\n  " + b",\n  ".join(elements) + b"\n]\n"
     else:
         content = b"\n\n".join(elements)
     return elements, gzip.compress(content) if zipped else content
 
 
-def _swallows(elements, i):
-    return i > 0 and not elements[i].startswith(b'{"instruction"')
+def _is_swallowed(elements, i):
+    """In an array an object that is not JSON is told from what follows only where that opens like a record."""
+    opens = [element.startswith(b'{"instruction"') for element in elements[: i + 1]]
+    last_object = max(j for j in range(i + 1) if opens[j] and j < max(i, 1))
+    reason = dict(TEN_WAYS + WORSE).get(elements[last_object], "")
+    return not opens[i] and reason.startswith("not JSON")
 
 
 @given(_elements, st.sampled_from(["array", "lines"]), st.booleans(), st.integers(1, 200))
@@ -254,7 +259,10 @@ def test_parquet_text_that_is_not_utf8_costs_its_own_row_only(tmp_path):
     [
         (b"", "holds no record"),
         (b"[]", "holds no record"),
-        (b'{"prompt_text": "q", "reply": "a"}', r"fields \['prompt_text', 'reply'\].*data.query=FIELD data.answer=FIELD"),
+        (
+            b'{"prompt_text": "q", "reply": "a"}',
+            r"fields \['prompt_text', 'reply'\].*data.query=FIELD data.answer=FIELD",
+        ),
         (b"a,b\n1,2\n", "'not JSON': 2.*a JSON array of objects, an object on each line, or Parquet"),
         (gzip.compress(b"\n".join(LINES))[:-12], "damaged gzip"),
     ],

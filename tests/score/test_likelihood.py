@@ -103,7 +103,7 @@ def _forward(directory: Path, out: Path, order, budget: int) -> list[dict]:
 
 
 def test_a_text_longer_than_the_window_is_a_row_without_a_value_and_takes_nobody_with_it(tiny_model, tmp_path):
-    long = ("Count.", "one two three " * 400)
+    long = ("Count.", "one two three " * 800)
     table = likelihood(tiny_model, [PAIRS[0], long, PAIRS[1]], tmp_path)
     over = [r for r in table.to_pylist() if r["truncated"]]
     assert {r["id"] for r in over} == {"001"}

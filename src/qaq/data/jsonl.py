@@ -31,6 +31,8 @@ _BATCH = 1024  # rows of a Parquet file decoded at a time
 _SPACE = re.compile(r"[ \t\r\n]*")
 _BETWEEN = re.compile(r"[ \t\r\n,]*")
 _OPENING = re.compile(r'\{[ \t\r\n]*"([^"\\]*)"[ \t\r\n]*:')
+_SCALAR_END = re.compile(r"(?=[,\]])")
+_TURN_KEYS = {"role", "content", "from", "value"}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -188,11 +190,11 @@ class _Array:
 
     def _next_start(self) -> int:
         """Where the element after a broken one starts, or the closing bracket, or the end of the file."""
-        start = _OPENING.match(self.text, self.at)
-        keys = self.first_keys | ({start[1]} if start else set())
-        known = "|".join(map(re.escape, keys)) or r'[^"\\]*'
-        next_object = re.compile(r"[,}\]][ \t\r\n]*(?=\{[ \t\r\n]*\"(?:" + known + r")\"[ \t\r\n]*:)")
-        ends = next_object if self.text[self.at] in '{["' else re.compile(r"(?=[,\]])")
+        if self.text[self.at] in '{["':
+            own = _OPENING.match(self.text, self.at)
+            ends = _opening_with(self.first_keys | ({own[1]} if own else set()) or self._keys_ahead())
+        else:
+            ends = _SCALAR_END
         while True:
             if found := ends.search(self.text, self.at + 1):
                 return found.end()
@@ -200,6 +202,27 @@ class _Array:
                 text = self.text.rstrip()
                 return max(len(text) - text.endswith("]"), self.at + 1)
             self._more()
+
+    def _keys_ahead(self) -> set[str]:
+        """The first key of the elements after one that does not show it: a whole object is followed by one of its kind,
+        or by the end of the array. An object with the key of a turn lies inside an element."""
+        for found in _opening_with(set()).finditer(self.text, self.at):
+            key = _OPENING.match(self.text, found.end())[1]
+            try:
+                _, end = DECODER.raw_decode(self.text, found.end())
+            except (ValueError, RecursionError):
+                continue
+            after = _SPACE.match(self.text, end).end()
+            follower = _OPENING.match(self.text, _BETWEEN.match(self.text, after).end())
+            if key not in _TURN_KEYS and ((follower and follower[1] == key) or self.text[after:].strip() == "]"):
+                return {key}
+        return set()
+
+
+def _opening_with(keys: set[str]) -> re.Pattern[str]:
+    """What stands between the end of an element and an object whose first key is one of `keys` (none: any)."""
+    known = "|".join(map(re.escape, sorted(keys))) or r'[^"\\]*'
+    return re.compile(r"[,}\]][ \t\r\n]*(?=\{[ \t\r\n]*\"(?:" + known + r")\"[ \t\r\n]*:)")
 
 
 def _certain(error: Exception, window: int) -> bool:

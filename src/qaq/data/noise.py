@@ -60,11 +60,11 @@ def spoil(path: Path, settings: dict[str, Any]) -> dict[str, int]:
 def _deal(count: int, kinds: list[str]) -> list[str]:
     dealt = [kinds[i % len(kinds)] for i in range(count)]
     if dealt.count("swapped") == 1:  # one pair cannot swap with itself
-        other = next((kind for kind in kinds if kind != "swapped"), None)
-        if other is None:
+        others = [kind for kind in kinds if kind != "swapped"]
+        if not others:
             raise ValueError("data.noise spoils a single pair, which has none to swap with: raise data.noise, or name "
                              "more data.noise_kinds")  # fmt: skip
-        dealt[dealt.index("swapped")] = other
+        return _deal(count, others)
     return dealt
 
 

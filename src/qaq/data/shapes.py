@@ -113,8 +113,13 @@ def _missing(record: dict[str, Any], queries: tuple[str, ...], answers: tuple[st
         answers = _OUTPUT if query == "instruction" else _SOLUTION
     if answer and len(queries) > 1:
         queries = _INSTRUCTION if answer in _OUTPUT else _PROBLEM
-    wanted = [" or ".join(names) for names, found in ((queries, query), (answers, answer)) if not found]
+    wanted = [_any_of(names, side) for names, side, found in ((queries, "query", query), (answers, "answer", answer))
+              if not found]  # fmt: skip
     raise Unusable(f"missing field: {' and '.join(wanted)}; the record has {', '.join(map(str, record)) or 'no field'}")
+
+
+def _any_of(names: tuple[str, ...], side: str) -> str:
+    return " or ".join(names) if len(names) < len(_INSTRUCTION + _PROBLEM) else f"any {side}"
 
 
 def _text(record: dict[str, Any], name: str) -> str:

@@ -56,28 +56,30 @@ def end_tokens(model: Any, tokenizer: Any, tail: str) -> set[int]:
 
 
 @torch.inference_mode()
-def greedy(model: Any, prompts: list[list[int]], limit: int, pad: int,
+def greedy(model: Any, prompts: list[list[int]], limits: list[int], pad: int,
            ended: Callable[[torch.Tensor], torch.Tensor]) -> list[Reply]:  # fmt: skip
-    """The most likely continuation of each prompt, at most `limit` tokens."""
-    step_BT, mask_BT = _left_padded(prompts, pad)
-    new = torch.full((len(prompts), limit), pad)
-    counts = torch.full((len(prompts),), limit)
-    running_B = torch.arange(len(prompts))
+    """The most likely continuation of each prompt, at most as many tokens as its limit; limits below 1 give none."""
+    limit_B = torch.tensor(limits)
+    new, counts = torch.full((len(prompts), max([1, *limits])), pad), limit_B.clamp(min=0)
+    capped = torch.ones(len(prompts), dtype=torch.bool)
+    rows_B = (limit_B > 0).nonzero()[:, 0]  # the prompts still running
     cache = DynamicCache(config=model.config)
-    for count in range(1, limit + 1):
+    step_BT, mask_BT = _left_padded([prompts[i] for i in rows_B], pad)
+    for count in range(1, new.shape[1] + 1):
+        if not len(rows_B):
+            break
         newest_B = _newest(model, step_BT, mask_BT, cache)
-        new[running_B, count - 1] = newest_B
-        going_B = ~ended(new[running_B, :count])
-        counts[running_B[~going_B]] = count
-        if not going_B.all():
-            running_B, newest_B, mask_BT = running_B[going_B], newest_B[going_B], mask_BT[going_B]
-            if not len(running_B):
-                break
-            cache.batch_select_indices(going_B.nonzero()[:, 0].to(model.device))
+        new[rows_B, count - 1] = newest_B
+        ended_B = ended(new[rows_B, :count])
+        counts[rows_B[ended_B]] = count
+        capped[rows_B[ended_B]] = False
+        going = (~ended_B & (limit_B[rows_B] > count)).nonzero()[:, 0]
+        if len(going) < len(rows_B):
+            cache.batch_select_indices(going.to(model.device))
+            rows_B, newest_B, mask_BT = rows_B[going], newest_B[going], mask_BT[going]
         step_BT = newest_B[:, None]
         mask_BT = torch.cat([mask_BT, torch.ones_like(step_BT)], dim=1)
-    capped = set(running_B.tolist())
-    return [Reply(new[i, : counts[i]].tolist(), i in capped) for i in range(len(prompts))]
+    return [Reply(new[i, : counts[i]].tolist(), bool(capped[i])) for i in range(len(prompts))]
 
 
 def _newest(model: Any, step_BT: torch.Tensor, mask_BT: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
@@ -89,7 +91,7 @@ def _newest(model: Any, step_BT: torch.Tensor, mask_BT: torch.Tensor, cache: Dyn
 
 
 def _left_padded(prompts: list[list[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
-    longest = max(map(len, prompts))
+    longest = max(map(len, prompts), default=0)
     tokens_BT = torch.tensor([[pad] * (longest - len(p)) + p for p in prompts])
     mask_BT = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
     return tokens_BT, mask_BT

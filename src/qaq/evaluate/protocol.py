@@ -2,8 +2,8 @@
 
 Source: evalplus 0.3.1, provider/utility.py (make_raw_chat_prompt, EOS), codegen.py (the two prefixes), provider/hf.py
 (the stop texts of chat models, tabs to spaces). We depart in two places: a fence ends the program wherever a line
-starts with it (theirs must fill its line), because the rest of such a line is never code; and a reply that only continues the
-function's body is put behind the task's own head, because the body alone could not pass and is a complete answer.
+starts with it (theirs must fill its line), because the rest of such a line is never code; and a reply that begins
+indented and never defines the function continues its body, so the task's own head is put before it.
 """
 
 import re
@@ -40,8 +40,6 @@ def stop_at(raw: str) -> int | None:
 def solution(task: Task, raw: str) -> str:
     """The program in a reply: the tests can be appended to it."""
     program = raw[: stop_at(raw)].replace("\t", "    ")
-    if re.search(rf"^(async\s+)?def\s+{re.escape(task.entry_point)}\b", program, re.MULTILINE):
-        return program
-    if re.match(r"\s*\S", program) and not program.lstrip("\n").startswith((" ", "\t")):
-        return program  # other top-level code (a lambda, a def of another name): not the rest of a body
-    return task.prompt + program
+    defined = re.search(rf"^(async\s+)?def\s+{re.escape(task.entry_point)}\b", program, re.MULTILINE)
+    continued = program.lstrip("\n").startswith(" ")
+    return task.prompt + program if continued and not defined else program

@@ -37,7 +37,7 @@ def fit(request: dict[str, Any]) -> None:
     args = arguments(settings, models.device(request["device"]), out / "checkpoints")
     _quiet()
     tokenizer = models.tokenizer(Path(request["model"]))
-    model = _load(request["model"])
+    model = _load(request["model"], settings["dtype"])
     pairs = tables.read(Path(request["rows"]), ["id", "query", "answer"]).sort_by("id").to_pylist()
     limit = _limit(settings["max_length"], models.window(model))
     rows, listed = fit_length(encode(tokenizer, pairs, settings["system_prompt"]), limit, settings["too_long"])
@@ -47,12 +47,12 @@ def fit(request: dict[str, Any]) -> None:
              "%(tokens)s tokens an epoch", found)  # fmt: skip
     trainer = _trainer(model, tokenizer, args, rows)
     summary = _train(trainer, out, round(found["tokens"] * settings["epochs"]))
-    _save(trainer, tokenizer, settings["dtype"], out)
+    _save(trainer, tokenizer, out)
     (out / "counts.json").write_text(json.dumps({**found, "limit": limit, **summary}, indent=1) + "\n")
 
 
 def arguments(settings: dict[str, Any], device: str, scratch: Path) -> "SFTConfig":
-    """TRL's settings for ours. bfloat16 means bf16 arithmetic on float32 weights: see `_load`."""
+    """TRL's settings for ours."""
     from trl import SFTConfig
 
     micro, accumulation = split(settings["batch_size"], settings["micro_batch_size"])
@@ -67,8 +67,8 @@ def arguments(settings: dict[str, Any], device: str, scratch: Path) -> "SFTConfi
         weight_decay=settings["weight_decay"],
         max_grad_norm=settings["max_grad_norm"],
         optim="adamw_torch_fused",
-        bf16=settings["dtype"] == "bfloat16",
-        gradient_checkpointing=settings["gradient_checkpointing"],
+        bf16=False,  # no autocast: the weights have the dtype of the arithmetic, see `qaq.train.trainer`
+        activation_checkpointing=settings["gradient_checkpointing"],
         seed=settings["seed"],
         data_seed=_order_seed(settings["seed"]),
         use_cpu=device == "cpu",
@@ -80,6 +80,7 @@ def arguments(settings: dict[str, Any], device: str, scratch: Path) -> "SFTConfi
         save_strategy="no",
         logging_steps=1,
         logging_nan_inf_filter=False,  # it would replace a broken loss by the mean of earlier ones
+        include_num_input_tokens_seen="non_padding",
         report_to="none",
         disable_tqdm=True,
     )
@@ -123,12 +124,11 @@ def _quiet() -> None:
     transformers.utils.logging.set_verbosity_error()
 
 
-def _load(directory: str) -> Any:
-    """Weights in float32 whatever the arithmetic: an AdamW step of 1e-5 is lost when added to a bfloat16 weight."""
+def _load(directory: str, dtype: str) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, local_files_only=True)
+    return AutoModelForCausalLM.from_pretrained(directory, dtype=getattr(torch, dtype), local_files_only=True)
 
 
 def _limit(max_length: int, window: int) -> int:
@@ -149,9 +149,10 @@ def _dataset(rows: list[Row]) -> "Dataset":
 
 def _trainer(model: Any, tokenizer: Any, args: "SFTConfig", rows: list[Row]) -> "SFTTrainer":
     from transformers import PrinterCallback
-    from trl import SFTTrainer
 
-    trainer = SFTTrainer(model=model, args=args, train_dataset=_dataset(rows), processing_class=tokenizer)
+    from qaq.train.trainer import Trainer
+
+    trainer = Trainer(model=model, args=args, train_dataset=_dataset(rows), processing_class=tokenizer)
     trainer.remove_callback(PrinterCallback)
     check_prepared(trainer.train_dataset, rows)
     return trainer
@@ -177,12 +178,9 @@ def _train(trainer: "SFTTrainer", out: Path, tokens: int) -> dict[str, Any]:
     return {"steps": trainer.state.global_step, "final_loss": record.last["loss"]}
 
 
-def _save(trainer: "SFTTrainer", tokenizer: Any, dtype: str, out: Path) -> None:
-    """Weights in the settings' dtype, tokenizer and template; the Trainer's own empty directory goes."""
-    import torch
-
-    model = trainer.accelerator.unwrap_model(trainer.model).to(getattr(torch, dtype))
-    model.save_pretrained(out / "model")
+def _save(trainer: "SFTTrainer", tokenizer: Any, out: Path) -> None:
+    """Weights, tokenizer and template; the Trainer's own empty directory goes."""
+    trainer.accelerator.unwrap_model(trainer.model).save_pretrained(out / "model")
     tokenizer.save_pretrained(out / "model")
     scratch = Path(trainer.args.output_dir)
     if scratch.is_dir() and not any(scratch.iterdir()):

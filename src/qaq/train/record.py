@@ -34,7 +34,8 @@ class Record(TrainerCallback):
         """Keeps the line of an update; the summary that ends a training has no `loss` and passes by."""
         if "loss" not in logs or not state.is_world_process_zero:
             return
-        tokens, self.seen = int(logs["num_tokens"]) - self.seen, int(logs["num_tokens"])
+        seen = int(logs["num_input_tokens_seen"])
+        tokens, self.seen = seen - self.seen, seen
         rate = tokens / max(time.monotonic() - self.start, 1e-9)
         line = {"step": state.global_step, "epoch": logs["epoch"], "loss": logs["loss"],
                 "learning_rate": logs["learning_rate"], "grad_norm": float(logs["grad_norm"]), "tokens": tokens,
@@ -44,5 +45,7 @@ class Record(TrainerCallback):
         self.last = line
         self.progress.add(tokens)
         if not math.isfinite(logs["loss"]):
-            raise ValueError(f"the loss is {logs['loss']} at step {state.global_step} with learning rate "
-                             f"{logs['learning_rate']:.2e}: lower train.learning_rate, or use train.dtype=float32")  # fmt: skip
+            raise ValueError(
+                f"the loss is {logs['loss']} at step {state.global_step}, learning rate "
+                f"{logs['learning_rate']:.2e}: lower train.learning_rate, or use train.dtype=float32"
+            )

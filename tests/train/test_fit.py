@@ -1,0 +1,195 @@
+"""A training run: its losses are the ones plain transformers gives, its order is the seed's, its files are whole."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from transformers import AutoModelForCausalLM
+from trl import SFTTrainer
+
+from qaq import models
+from qaq.train.fit import check_prepared, fit
+from qaq.train.rows import Row, encode
+from qaq.train.trainer import MasterAdamW, Trainer
+
+SMOKE = Path(__file__).resolve().parents[2] / "conf" / "train" / "smoke.yaml"
+
+
+def pair(number: int) -> dict[str, str]:
+    """A pair of its own lengths on both sides."""
+    answer = f"def f{number}(x):\n" + "    x = x + 1\n" * (number % 4) + f"    return x * {number}"
+    return {"id": f"{number:02}", "query": f"write f{number}" + " please" * (number % 3), "answer": answer}
+
+
+PAIRS = [pair(number) for number in range(10)]
+
+
+def run(model, out, pairs=PAIRS, **changes) -> list[dict]:
+    """The lines of training.jsonl of one run."""
+    settings = {**yaml.safe_load(SMOKE.read_text()), "epochs": 1, "batch_size": 4, "learning_rate": 1e-3, "warmup": 0.0,
+                "dtype": "float32", "max_length": 256, **changes}  # fmt: skip
+    out.mkdir()
+    pq.write_table(pa.Table.from_pylist(pairs), out / "rows.parquet")
+    fit({"model": str(model), "rows": str(out / "rows.parquet"), "settings": settings, "device": "cpu",
+         "out": str(out)})  # fmt: skip
+    return [json.loads(line) for line in (out / "training.jsonl").open()]
+
+
+def losses(lines: list[dict]) -> list[float]:
+    return [line["loss"] for line in lines]
+
+
+def read(out, name: str):
+    return json.loads((out / name).read_text())
+
+
+@pytest.fixture(scope="module")
+def plain(tiny_model, tmp_path_factory):
+    """(directory, lines) of one epoch over all pairs, micro-batches of 4."""
+    out = tmp_path_factory.mktemp("plain") / "run"
+    return out, run(tiny_model, out)
+
+
+def test_the_first_loss_is_the_mean_nll_of_answer_and_tail_tokens(tiny_model, tmp_path):
+    """One batch of all pairs, each recomputed alone, without padding, from log-probabilities."""
+    lines = run(tiny_model, tmp_path / "run", batch_size=10, micro_batch_size=5)
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    total = tokens = 0
+    for row in encode(models.tokenizer(tiny_model), PAIRS, None):
+        ids = torch.tensor(row.ids)
+        with torch.no_grad():
+            logp = model(ids[None]).logits[0].log_softmax(-1)
+        for position in range(row.prompt, len(ids)):
+            total -= float(logp[position - 1, ids[position]])
+            tokens += 1
+    assert len(lines) == 1
+    assert lines[0]["loss"] == pytest.approx(total / tokens, abs=1e-4)
+
+
+def test_splitting_the_batch_changes_no_loss_and_no_weight(tiny_model, plain, tmp_path):
+    whole, lines = plain
+    pieces = run(tiny_model, tmp_path / "run", micro_batch_size=1)
+    assert losses(pieces) == pytest.approx(losses(lines), abs=1e-4)
+    ours = AutoModelForCausalLM.from_pretrained(whole / "model").state_dict()
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model").state_dict()
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in ours)
+
+
+def test_the_same_seed_gives_the_same_losses_and_the_order_of_the_file_does_not_matter(tiny_model, plain, tmp_path):
+    again = run(tiny_model, tmp_path / "run", pairs=PAIRS[::-1])
+    assert losses(again) == losses(plain[1])
+
+
+def test_another_seed_is_another_order_and_not_the_next_epoch_of_this_one(tiny_model, tmp_path):
+    first = run(tiny_model, tmp_path / "first", epochs=2, learning_rate=1e-9, seed=0)
+    second = run(tiny_model, tmp_path / "second", epochs=1, learning_rate=1e-9, seed=1)
+    assert losses(second) != pytest.approx(losses(first)[:3], abs=1e-4)
+    assert losses(second) != pytest.approx(losses(first)[3:], abs=1e-4)
+
+
+def test_the_last_short_batch_of_an_epoch_is_trained(plain):
+    out, lines = plain
+    counts = read(out, "counts.json")
+    assert counts["steps"] == len(lines) == 3  # 4 + 4 + 2 rows
+    assert sum(line["tokens"] for line in lines) == counts["tokens"]
+    assert [line["epoch"] for line in lines] == pytest.approx([1 / 3, 2 / 3, 1])
+    assert counts["final_loss"] == lines[-1]["loss"]
+
+
+def test_warm_up_is_a_fraction_of_all_updates_and_the_cosine_ends_low(tiny_model, tmp_path):
+    rates = [line["learning_rate"] for line in run(tiny_model, tmp_path / "run", epochs=4, batch_size=2, warmup=0.2)]
+    assert len(rates) == 20
+    assert rates[:5] == pytest.approx([0, 0.25e-3, 0.5e-3, 0.75e-3, 1e-3])
+    assert rates[4:] == sorted(rates[4:], reverse=True)
+    assert rates[-1] < 0.02e-3
+
+
+@pytest.mark.parametrize("too_long", ["drop", "truncate"])
+def test_long_rows_are_counted_and_listed_exactly(tiny_model, tmp_path, too_long):
+    rows = {row.id: row for row in encode(models.tokenizer(tiny_model), PAIRS, None)}
+    limit = sorted(len(row.ids) for row in rows.values())[5]
+    long = {name for name, row in rows.items() if len(row.ids) > limit}
+    gone = {name for name in long if too_long == "drop" or rows[name].prompt >= limit}
+    out = tmp_path / "run"
+    run(tiny_model, out, max_length=limit, too_long=too_long)
+    listed = [json.loads(line) for line in (out / "rows.jsonl").open()]
+    assert listed == [{"id": name, "tokens": len(rows[name].ids), "what": "dropped" if name in gone else "truncated"}
+                      for name in sorted(long)]  # fmt: skip
+    counts = read(out, "counts.json")
+    assert (counts["rows"], counts["dropped"], counts["truncated"]) == (10, len(gone), len(long - gone))
+    assert counts["trained"] == 10 - len(gone)
+    assert counts["tokens"] == sum(min(len(row.ids), limit) for name, row in rows.items() if name not in gone)
+
+
+def test_rows_beyond_the_models_window_are_too_long_whatever_max_length_says(tiny_model, tmp_path):
+    pairs = [*PAIRS, {"id": "99", "query": "q", "answer": "word " * 2000}]
+    run(tiny_model, tmp_path / "run", pairs=pairs, max_length=100_000, too_long="drop")
+    assert read(tmp_path / "run", "counts.json")["dropped"] == 1
+    assert read(tmp_path / "run", "counts.json")["limit"] == 512
+
+
+def test_nothing_left_to_train_on_is_refused_with_max_length_and_the_shortest_row(tiny_model, tmp_path):
+    shortest = min(len(row.ids) for row in encode(models.tokenizer(tiny_model), PAIRS, None))
+    with pytest.raises(ValueError, match=rf"train\.max_length.* shortest row has {shortest} tokens"):
+        run(tiny_model, tmp_path / "run", max_length=8)
+
+
+def test_the_result_loads_and_keeps_tokenizer_and_template(tiny_model, plain):
+    out, _ = plain
+    model, tokenizer = models.load(out / "model", "float32", "cpu")
+    before, source = models.load(tiny_model, "float32", "cpu")
+    assert tokenizer.chat_template == source.chat_template
+    assert tokenizer.get_vocab() == source.get_vocab()
+    assert not torch.equal(model.get_input_embeddings().weight, before.get_input_embeddings().weight)
+
+
+def test_bfloat16_weights_add_up_steps_too_small_for_them():
+    """A hundred steps of 1e-4 from 1.0, where bfloat16 knows nothing between 1 and 1 - 2**-8 = 0.996."""
+    ends = []
+    for optimizer, dtype in [(MasterAdamW, torch.bfloat16), (torch.optim.AdamW, torch.float32)]:
+        weight = torch.nn.Parameter(torch.ones(3, dtype=dtype))
+        stepper = optimizer([{"params": [weight], "weight_decay": 0.0}], lr=1e-4)
+        for _ in range(100):
+            weight.grad = torch.ones_like(weight)
+            stepper.step()
+        ends.append(weight.detach())
+    assert ends[1][0] == pytest.approx(0.99, abs=1e-4)
+    assert torch.equal(ends[0], ends[1].bfloat16())
+
+
+def test_the_weights_are_saved_in_the_dtype_they_were_trained_in(tiny_model, plain, tmp_path):
+    run(tiny_model, tmp_path / "run", dtype="bfloat16")
+    for out, dtype in [(tmp_path / "run", torch.bfloat16), (plain[0], torch.float32)]:
+        assert AutoModelForCausalLM.from_pretrained(out / "model", dtype="auto").dtype == dtype
+
+
+def test_the_loss_is_the_one_trl_computes_itself(tiny_model, plain, tmp_path, monkeypatch):
+    monkeypatch.setattr(Trainer, "compute_loss", SFTTrainer.compute_loss)
+    assert losses(run(tiny_model, tmp_path / "run")) == pytest.approx(losses(plain[1]), abs=1e-4)
+
+
+def test_bfloat16_follows_float32(tiny_model, plain, tmp_path):
+    half = run(tiny_model, tmp_path / "run", dtype="bfloat16")
+    assert losses(half) == pytest.approx(losses(plain[1]), rel=0.02)
+
+
+def test_a_loss_that_is_no_number_ends_the_training(tiny_model, tmp_path):
+    with pytest.raises(ValueError, match=r"loss is (nan|inf).*train\.learning_rate"):
+        run(tiny_model, tmp_path / "run", epochs=30, learning_rate=1e30, max_grad_norm=0.0)
+
+
+def test_settings_that_cannot_train_are_refused(tiny_model, tmp_path):
+    for number, (name, value) in enumerate([("dtype", "float16"), ("batch_size", None), ("learning_rate", None)]):
+        with pytest.raises(ValueError, match=f"train.{name}"):
+            run(tiny_model, tmp_path / str(number), **{name: value})
+
+
+@pytest.mark.parametrize("made", [[], [([1, 2], [-100, 2])], [([1, 2, 3], [1, 2, 3])]])
+def test_rows_that_trl_drops_cuts_or_unmasks_are_noticed(made):
+    prepared = [{"input_ids": ids, "labels": labels} for ids, labels in made]
+    with pytest.raises(RuntimeError, match="TRL"):
+        check_prepared(prepared, [Row("a", [1, 2, 3], 1)])

@@ -1,0 +1,71 @@
+"""The recipe: the paper's three rows, nothing between them, and an exact global batch."""
+
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qaq.config import TrainConfig
+from qaq.train.recipe import recipe, split
+
+CONF = Path(__file__).resolve().parents[2] / "conf" / "train"
+
+
+def settings(name: str = "paper", **changes) -> dict:
+    return {**yaml.safe_load((CONF / f"{name}.yaml").read_text()), **changes}
+
+
+@pytest.mark.parametrize(("share", "batch", "rate"), [(1.0, 512, 1.2e-4), (0.5, 256, 0.8e-4), (0.25, 256, 0.4e-4)])
+def test_the_papers_shares_give_the_papers_batch_and_learning_rate(share, batch, rate):
+    for near in (share, share - 0.004, share + 0.004):
+        found = recipe(settings(), near)
+        assert (found["batch_size"], found["learning_rate"]) == (batch, rate)
+    assert isinstance(found["batch_size"], int)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.244, 0.256, 0.75])
+def test_a_share_between_the_rows_is_refused_with_the_shares_there_are_and_the_way_out(share):
+    with pytest.raises(ValueError, match=r"1, 0\.5, 0\.25.*train\.batch_size=.* train\.learning_rate="):
+        recipe(settings(), share)
+
+
+def test_given_values_win_over_the_row_and_one_alone_is_not_enough_elsewhere():
+    assert recipe(settings(learning_rate=1e-5), 0.5)["batch_size"] == 256
+    assert recipe(settings(learning_rate=1e-5), 0.5)["learning_rate"] == 1e-5
+    assert recipe(settings(batch_size=64, learning_rate=1e-5), 0.1)["batch_size"] == 64
+    with pytest.raises(ValueError, match=r"10\.00% of the data"):
+        recipe(settings(learning_rate=1e-5), 0.1)
+
+
+@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"batch_size": 2.5}, {"learning_rate": -1.0}])
+def test_impossible_values_are_refused_by_name(wrong):
+    with pytest.raises(ValueError, match=f"train.{next(iter(wrong))}="):
+        recipe(settings("smoke", **wrong), 0.3)
+
+
+def test_the_smoke_recipe_is_the_same_for_every_share():
+    assert recipe(settings("smoke"), 0.03) == recipe(settings("smoke"), 1.0)
+
+
+@given(st.integers(1, 600), st.integers(1, 64))
+def test_the_global_batch_is_kept_and_the_piece_is_the_largest_that_fits(batch, at_most):
+    micro, passes = split(batch, at_most)
+    assert micro * passes == batch
+    assert micro <= at_most
+    assert not any(batch % n == 0 for n in range(micro + 1, min(batch, at_most) + 1))
+
+
+@pytest.mark.parametrize("name", ["smoke", "paper"])
+def test_each_yaml_holds_every_option_and_no_other(name):
+    assert set(settings(name)) == {field.name for field in fields(TrainConfig)}
+
+
+def test_the_recipe_is_read_without_loading_torch():
+    code = "import sys, qaq.train.recipe, qaq.train.fit; assert not {'torch', 'trl', 'transformers'} & set(sys.modules)"
+    source = str(CONF.parents[1] / "src")
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": source})
