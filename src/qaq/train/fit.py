@@ -37,7 +37,7 @@ def fit(request: dict[str, Any]) -> None:
     args = arguments(settings, models.device(request["device"]), out / "checkpoints")
     _quiet()
     tokenizer = models.tokenizer(Path(request["model"]))
-    model = _load(request["model"], settings["dtype"])
+    model = _load(request["model"])
     pairs = tables.read(Path(request["rows"]), ["id", "query", "answer"]).sort_by("id").to_pylist()
     limit = _limit(settings["max_length"], models.window(model))
     rows, listed = fit_length(encode(tokenizer, pairs, settings["system_prompt"]), limit, settings["too_long"])
@@ -47,7 +47,7 @@ def fit(request: dict[str, Any]) -> None:
              "%(tokens)s tokens an epoch", found)  # fmt: skip
     trainer = _trainer(model, tokenizer, args, rows)
     summary = _train(trainer, out, round(found["tokens"] * settings["epochs"]))
-    _save(trainer, tokenizer, out)
+    _save(trainer, tokenizer, settings["dtype"], out)
     (out / "counts.json").write_text(json.dumps({**found, "limit": limit, **summary}, indent=1) + "\n")
 
 
@@ -67,7 +67,7 @@ def arguments(settings: dict[str, Any], device: str, scratch: Path) -> "SFTConfi
         weight_decay=settings["weight_decay"],
         max_grad_norm=settings["max_grad_norm"],
         optim="adamw_torch_fused",
-        bf16=False,  # no autocast: the weights have the dtype of the arithmetic, see `qaq.train.trainer`
+        bf16=settings["dtype"] == "bfloat16",  # arithmetic only, see `_load`
         activation_checkpointing=settings["gradient_checkpointing"],
         seed=settings["seed"],
         data_seed=_order_seed(settings["seed"]),
@@ -124,11 +124,12 @@ def _quiet() -> None:
     transformers.utils.logging.set_verbosity_error()
 
 
-def _load(directory: str, dtype: str) -> Any:
+def _load(directory: str) -> Any:
+    """Weights in float32 whatever the arithmetic: an AdamW step of 1e-5 is lost when added to a bfloat16 weight."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(directory, dtype=getattr(torch, dtype), local_files_only=True)
+    return AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, local_files_only=True)
 
 
 def _limit(max_length: int, window: int) -> int:
@@ -178,9 +179,12 @@ def _train(trainer: "SFTTrainer", out: Path, tokens: int) -> dict[str, Any]:
     return {"steps": trainer.state.global_step, "final_loss": record.last["loss"]}
 
 
-def _save(trainer: "SFTTrainer", tokenizer: Any, out: Path) -> None:
-    """Weights, tokenizer and template; the Trainer's own empty directory goes."""
-    trainer.accelerator.unwrap_model(trainer.model).save_pretrained(out / "model")
+def _save(trainer: "SFTTrainer", tokenizer: Any, dtype: str, out: Path) -> None:
+    """Weights in the settings' dtype, tokenizer and template; the Trainer's own empty directory goes."""
+    import torch
+
+    model = trainer.accelerator.unwrap_model(trainer.model).to(getattr(torch, dtype))
+    model.save_pretrained(out / "model")
     tokenizer.save_pretrained(out / "model")
     scratch = Path(trainer.args.output_dir)
     if scratch.is_dir() and not any(scratch.iterdir()):
