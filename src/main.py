@@ -109,7 +109,7 @@ def job(cfg) -> None:  # noqa: ANN001
     group = run_dir.parent.name if hydra.mode.name == "MULTIRUN" else run_dir.name
     logging.info("directory: %s", run_dir)
     try:
-        pipeline.run(settings, run_dir, group, " ".join(hydra.overrides.task))
+        pipeline.run(settings, run_dir, group, list(hydra.overrides.task))
     except (ValueError, OSError, launch.WorkerFailed) as error:
         logging.error("%s", error)
         if os.environ.get("HYDRA_FULL_ERROR"):

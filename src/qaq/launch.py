@@ -17,6 +17,9 @@ SOURCE = Path(__file__).resolve().parent.parent
 # glibc gives every large tensor back to the system and faults it in again: keeping the memory made the reading of
 # 32 x 256 tokens by SmolLM2 1.4 times as fast, of 4 x 256 tokens 5 times.
 _KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 32)}
+# GNU OpenMP's threads spin at every barrier; on cores that others use too they would spin for milliseconds. This many
+# rounds cost nothing on a quiet machine (measured) and let go soon on a busy one.
+_SHARE_CORES = {"GOMP_SPINCOUNT": "10000"}
 LOG_FILE = "QAQ_LOG"  # environment variable: where a worker's log lines go besides the screen
 
 
@@ -27,7 +30,7 @@ class WorkerFailed(RuntimeError):
 def worker(module: str, request: dict[str, Any], log_file: Path | None = None) -> None:
     """Run `python -m module REQUEST`, wait for it, and raise WorkerFailed unless it ended with 0."""
     path = os.pathsep.join(filter(None, [str(SOURCE), os.environ.get("PYTHONPATH")]))
-    environment = {**_KEEP_MEMORY, **os.environ, "PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "true"}
+    environment = {**_KEEP_MEMORY, **_SHARE_CORES, **os.environ, "PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "true"}
     if not sys.stderr.isatty():
         environment["TQDM_DISABLE"] = "1"  # the libraries' own bars; ours become plain lines (qaq.progress)
     if log_file:

@@ -58,7 +58,7 @@ class Job:
         scratch.rename(self.dir / "result.json")
 
 
-def run(cfg: dict[str, Any], run_dir: Path, group: str, overrides: str) -> dict[str, Any]:
+def run(cfg: dict[str, Any], run_dir: Path, group: str, overrides: list[str]) -> dict[str, Any]:
     """All stages of `cfg["stages"]`; returns what result.json holds. A failure is recorded there and raised again."""
     job = Job(cfg, run_dir, Store(Path(cfg["store_dir"])), Tracker(run_dir, cfg, group))
     job.result = {**_blank_result(cfg), "overrides": overrides}
@@ -299,7 +299,7 @@ def _card(job: Job, pairs: int) -> dict[str, Any]:
             "selected pairs": job.result["counts"]["selected"], "scorer": cfg["scorer"]["model"]["name"],
             "weak scorer": (cfg["scorer"]["weak"] or {}).get("name", "none"), "scores' key": keys["score"],
             "selector": f"{cfg['selector']['name']} ({options})", "budget": cfg["budget"], "seed": cfg["seed"],
-            "made again by": f"`python src/main.py {job.result['overrides']}`"}  # fmt: skip
+            "made again by": f"`{' '.join(['python src/main.py', *job.result['overrides']])}`"}  # fmt: skip
 
 
 def _blank_result(cfg: dict[str, Any]) -> dict[str, Any]:
