@@ -87,11 +87,15 @@ def test_the_embedded_model_is_the_real_one(tmp_path):
 
     from qaq.score import engine, spans
 
-    spec = OmegaConf.to_container(OmegaConf.load(Path(models.__file__).parents[2] / "conf/model/smollm2_135m_instruct.yaml"))
+    spec = OmegaConf.to_container(
+        OmegaConf.load(Path(models.__file__).parents[2] / "conf/model/smollm2_135m_instruct.yaml")
+    )
     model, tokenizer = models.load(prepared(spec, tmp_path / "smol"), "float32", "cpu")
     settings = {"system_prompt": None, "reverse_instruction": "{answer}"}
     answers = ["def add(a, b):\n    return a + b", "SELECT name FROM users ORDER BY name"]
-    texts = spans.conversations(tokenizer, ["fit", "misfit"], ["Add two numbers in Python."] * 2, answers, "forward", settings)
+    texts = spans.conversations(
+        tokenizer, ["fit", "misfit"], ["Add two numbers in Python."] * 2, answers, "forward", settings
+    )
     fit, misfit = (sums[1] / (t.targets[1].end - t.targets[1].start) for t, sums in
                    zip(texts, engine.nll_sums(model, texts, 4096, "smol"), strict=True))  # fmt: skip
     assert fit < misfit

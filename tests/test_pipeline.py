@@ -38,7 +38,9 @@ def options(tiny_model: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def sweep(workplace, tiny_model) -> Path:
     """One sweep of four jobs, two of which must keep the same pairs (full and full)."""
-    done = main(workplace, "-m", *options(tiny_model), "selector=random,full", "budget=0.5,1.0", "hydra.sweep.dir=sweep")
+    done = main(
+        workplace, "-m", *options(tiny_model), "selector=random,full", "budget=0.5,1.0", "hydra.sweep.dir=sweep"
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     (workplace / "printed").write_text(done.stdout)
     return workplace / "sweep"
@@ -57,7 +59,9 @@ def test_a_run_leaves_what_the_contract_names(sweep):
     assert said["status"] == "complete"
     counts = said["counts"]
     assert (counts["rows"], counts["kept"], counts["quarantined"], counts["selected"]) == (32, 30, 2, 15)
-    assert {"load", "model_score", "score", "select", "model_target", "train", "evaluate", "total"} <= set(said["seconds"])
+    assert {"load", "model_score", "score", "select", "model_target", "train", "evaluate", "total"} <= set(
+        said["seconds"]
+    )
     assert said["seeds"] == {"selection": 0, "data": 0, "training": 0}
 
 
@@ -114,7 +118,9 @@ def test_a_second_run_does_no_model_work(sweep, workplace, tiny_model):
 def test_metrics_jsonl_tells_every_stage_in_order(sweep):
     stages = [row["stage"] for row in tables.read_jsonl(sweep / "0" / "metrics.jsonl")]
     assert list(dict.fromkeys(stages)) == ["load", "score", "select", "train", "evaluate"]
-    losses = [r["loss"] for r in tables.read_jsonl(sweep / "0" / "metrics.jsonl") if r["stage"] == "train" and "loss" in r]
+    losses = [
+        r["loss"] for r in tables.read_jsonl(sweep / "0" / "metrics.jsonl") if r["stage"] == "train" and "loss" in r
+    ]
     assert losses
     assert all(loss > 0 for loss in losses)
 

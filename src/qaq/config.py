@@ -33,6 +33,13 @@ class Dtype(Enum):
     float16 = "float16"
 
 
+class Protocol(Enum):
+    """Which tokens count as the query (see qaq.score.spans)."""
+
+    exact = "exact"
+    reference = "reference"
+
+
 class TooLong(Enum):
     """What happens to a training row longer than max_length; both are counted and listed."""
 
@@ -91,12 +98,14 @@ class ScorerConfig:
     name: str = MISSING
     model: ModelSpec = field(default_factory=ModelSpec)
     weak: ModelSpec | None = MISSING
+    protocol: Protocol = MISSING
     system_prompt: str | None = MISSING
     reverse_instruction: str = MISSING
     passes: list[str] = MISSING
     dtype: Dtype = MISSING
     max_length: int | None = MISSING
-    tokens_per_batch: int = knob()
+    tokens_per_batch: int | None = knob()
+    tokens_per_shard: int = knob()
 
 
 @dataclass
@@ -162,6 +171,7 @@ class LaunchConfig:
 
     name: str = MISSING
     device: str = knob()
+    workers: int = knob()
 
 
 @dataclass
@@ -214,13 +224,13 @@ def check(cfg: DictConfig) -> None:
     _check_budget(cfg.budget)
     _in_range("data.noise", cfg.data.noise, 0, 1)
     _in_range("train.warmup", cfg.train.warmup, 0, 1)
-    for option in ("data.limit", "evaluate.limit", "scorer.max_length"):
+    for option in ("data.limit", "evaluate.limit", "scorer.max_length", "scorer.tokens_per_batch"):
         value = OmegaConf.select(cfg, option)
         if value is not None and value < 1:
             raise ValueError(f"{option}={value}: give a whole number of at least 1, or null for no limit")
     for option in ("train.epochs", "train.max_length", "train.micro_batch_size", "evaluate.max_new_tokens",
                    "evaluate.seconds", "evaluate.memory_mb", "evaluate.batch_size", "evaluate.workers",
-                   "scorer.tokens_per_batch"):  # fmt: skip
+                   "scorer.tokens_per_shard", "launch.workers"):  # fmt: skip
         value = OmegaConf.select(cfg, option)
         if value <= 0:
             raise ValueError(f"{option}={value}: must be above 0")

@@ -1,9 +1,9 @@
 """SUBSET + EXAMPLES -> a folder people train from as it is.
 
-    selected.jsonl     the source's own records, every field kept, in rank order
-    messages.jsonl     the same pairs as {"messages": [user, assistant]}, which TRL, axolotl and LLaMA-Factory read
-    README.md          the dataset card; its `configs` tell datasets.load_dataset which file is which
-    dataset_info.json  the entry LLaMA-Factory asks for
+selected.jsonl     the source's own records, every field kept, in rank order
+messages.jsonl     the same pairs as {"messages": [user, assistant]}, which TRL, axolotl and LLaMA-Factory read
+README.md          the dataset card; its `configs` tell datasets.load_dataset which file is which
+dataset_info.json  the entry LLaMA-Factory asks for
 """
 
 import json

@@ -29,18 +29,36 @@ class WorkerFailed(RuntimeError):
 
 def worker(module: str, request: dict[str, Any], log_file: Path | None = None) -> None:
     """Run `python -m module REQUEST`, wait for it, and raise WorkerFailed unless it ended with 0."""
-    path = os.pathsep.join(filter(None, [str(SOURCE), os.environ.get("PYTHONPATH")]))
-    environment = {**_KEEP_MEMORY, **_SHARE_CORES, **os.environ, "PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "true"}
-    if not sys.stderr.isatty():
-        environment["TQDM_DISABLE"] = "1"  # the libraries' own bars; ours become plain lines (qaq.progress)
-    if log_file:
-        environment[LOG_FILE] = str(log_file)
+    workers(module, request, 1, log_file)
+
+
+def workers(module: str, request: dict[str, Any], count: int, log_file: Path | None = None) -> None:
+    """`count` equal workers at once on this machine, sharing its cores, or its GPUs one after the other.
+
+    Raises WorkerFailed if any of them did not end with 0, after all have ended.
+    """
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(request, file)
         file.flush()
-        status = subprocess.run([sys.executable, "-m", module, file.name], env=environment, check=False).returncode
-    if status:
-        raise WorkerFailed(f"{module} ended with status {status}; its last words are above and in {log_file}")
+        command = [sys.executable, "-m", module, file.name]
+        started = [subprocess.Popen(command, env=_environment(rank, count, log_file)) for rank in range(count)]
+        statuses = [process.wait() for process in started]
+    if any(statuses):
+        raise WorkerFailed(f"{module} ended with status {statuses}; its last words are above and in {log_file}")
+
+
+def _environment(rank: int, count: int, log_file: Path | None) -> dict[str, str]:
+    path = os.pathsep.join(filter(None, [str(SOURCE), os.environ.get("PYTHONPATH")]))
+    found = {**_KEEP_MEMORY, **_SHARE_CORES, **os.environ, "PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "true"}
+    if not sys.stderr.isatty():
+        found["TQDM_DISABLE"] = "1"  # the libraries' own bars; ours become plain lines (qaq.progress)
+    if log_file:
+        found[LOG_FILE] = str(log_file)
+    if count > 1:
+        gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        found["CUDA_VISIBLE_DEVICES"] = gpus[rank % len(gpus)] if gpus != [""] else str(rank)
+        found.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // count)))
+    return found
 
 
 def command(arguments: list[str], environment: dict[str, str] | None = None) -> subprocess.CompletedProcess:

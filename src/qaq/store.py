@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -98,7 +98,7 @@ def _build(place: Path, what: dict[str, Any], build: Callable[[Path], None]) -> 
 
 
 @contextmanager
-def _sibling(place: Path):  # noqa: ANN202
+def _sibling(place: Path) -> Iterator[Path]:
     """A fresh directory on the same disk; what a killed process left of an earlier one is cleared first."""
     for old in place.parent.glob(f".{place.name}.tmp-*"):  # we hold the lock, so no living process owns it
         shutil.rmtree(old)

@@ -1,9 +1,11 @@
 """The scorer against an independent computation: one text at a time, full logits, nothing but transformers."""
 
-import json
+import functools
 import math
+import tempfile
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
@@ -14,9 +16,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from qaq import score, tables
 from qaq.score import engine, spans
 from qaq.score.__main__ import score as score_worker
+from qaq.score.texts import Texts
+from qaq.score.tokenise import tokenise
 
 READING = {"system_prompt": None, "reverse_instruction": "Guess the task:\n{answer}\nTask?", "dtype": "float32",
-           "max_length": None, "tokens_per_batch": 256}  # fmt: skip
+           "protocol": "exact", "max_length": None, "tokens_per_batch": 256, "tokens_per_shard": 300}  # fmt: skip
 PAIRS = [
     ("Write a function that adds two numbers.", "def add(a, b):\n    return a + b"),
     ("Explain list comprehension.", "A list comprehension builds a list."),
@@ -59,13 +63,19 @@ def independent(directory: Path, query: str, answer: str) -> dict[tuple[str, str
             ("answer", "nothing"): nll(model, ids("<|im_start|>assistant\n"), a)}  # fmt: skip
 
 
-def likelihood(directory: Path, pairs: list[tuple[str, str]], out: Path, **changes) -> pa.Table:
+def likelihood(directory: Path, pairs: list[tuple[str, str]], out: Path, ids: list[str] | None = None,
+               **changes) -> pa.Table:  # fmt: skip
+    """The real path: tokenise, fill shards, gather."""
+    ids = ids or [f"{i:03d}" for i in range(len(pairs))]
+    settings = {**READING, "passes": list(spans.PASSES), **changes}
     out.mkdir(exist_ok=True)
-    rows = [{"id": f"{i:03d}", "query": q, "answer": a} for i, (q, a) in enumerate(pairs)]
+    rows = [{"id": id, "query": q, "answer": a} for id, (q, a) in zip(ids, pairs, strict=True)]
     tables.write(pa.Table.from_pylist(rows), out / "examples.parquet")
-    score_worker({"model": directory, "name": "tiny", "examples": out / "examples.parquet", "device": "cpu",
-                  "settings": {**READING, "passes": list(spans.PASSES), **changes}, "out": out})  # fmt: skip
-    return tables.read(out / "likelihood.parquet")
+    request = {"model": directory, "name": "tiny", "device": "cpu", "settings": settings, "passes": settings["passes"]}
+    texts = Path(tempfile.mkdtemp(dir=out))
+    tokenise({**request, "examples": out / "examples.parquet", "out": texts})
+    score_worker({**request, "texts": texts, "shards": out / "shards"})
+    return score.likelihood(out / "shards", settings["passes"], ids, "tiny")
 
 
 def test_every_likelihood_equals_the_batch_of_one_computation(tiny_model, tmp_path):
@@ -86,20 +96,63 @@ def test_a_query_has_the_same_tokens_in_both_directions(tiny_model, tmp_path):
         assert counts[id, "answer", "nothing"] == counts[id, "answer", "query"] == len(tokenizer(answer)["input_ids"])
 
 
-@settings(max_examples=12)
-@given(budget=st.integers(1, 2000), order=st.permutations(range(len(PAIRS))))
-def test_batch_budget_and_row_order_do_not_change_a_likelihood(tiny_model, tmp_path_factory, budget, order):
-    usual = {r["id"]: r["nll_sum"] for r in _forward(tiny_model, tmp_path_factory.mktemp("a"), range(len(PAIRS)), 256)}
-    other = {r["id"]: r["nll_sum"] for r in _forward(tiny_model, tmp_path_factory.mktemp("b"), order, budget)}
-    for id, value in usual.items():
-        assert other[id] == pytest.approx(value, abs=1e-4)
+@settings(max_examples=10)
+@given(budget=st.integers(1, 2000), shard=st.integers(1, 2000), order=st.permutations(range(len(PAIRS))))
+def test_batch_budget_shard_size_and_row_order_do_not_change_a_likelihood(
+    tiny_model, tmp_path_factory, budget, shard, order
+):
+    pairs, ids = [PAIRS[i] for i in order], [f"{i:03d}" for i in order]
+    table = likelihood(tiny_model, pairs, tmp_path_factory.mktemp("b"), ids, passes=["forward"], tokens_per_batch=budget,
+                       tokens_per_shard=shard)  # fmt: skip
+    for row in table.to_pylist():
+        expected = _expected(tiny_model)[int(row["id"])][row["target"], row["given"]]
+        assert row["nll_sum"] == pytest.approx(expected, abs=1e-4 * row["tokens"])
 
 
-def _forward(directory: Path, out: Path, order, budget: int) -> list[dict]:
-    pairs = [PAIRS[i] for i in order]
-    table = likelihood(directory, pairs, out, passes=["forward"], tokens_per_batch=budget)
-    rows = [r for r in table.to_pylist() if r["target"] == "query"]
-    return [{**r, "id": order[int(r["id"])]} for r in rows]
+@functools.cache
+def _expected(directory: Path) -> list[dict[tuple[str, str], float]]:
+    return [independent(directory, *pair) for pair in PAIRS]
+
+
+@pytest.mark.parametrize("protocol", ["reference"])
+def test_the_reference_protocol_is_a_direct_rendering_of_its_description(tiny_model, tmp_path, protocol):
+    table = likelihood(tiny_model, PAIRS, tmp_path, protocol=protocol, passes=["forward", "reverse"])
+    found = {(r["id"], r["target"], r["given"]): (r["nll_sum"], r["tokens"]) for r in table.to_pylist()}
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    model = AutoModelForCausalLM.from_pretrained(tiny_model).eval()
+
+    def chat(*turns: tuple[str, str]) -> str:
+        return tokenizer.apply_chat_template([{"role": r, "content": c} for r, c in turns], tokenize=False)
+
+    for i, (query, answer) in enumerate(PAIRS):
+        asked, start = chat(("user", query)), len(chat(("user", "")))
+        prompt = READING["reverse_instruction"].replace("{answer}", answer)
+        told = chat(("user", prompt), ("assistant", query))
+        told_start = len(chat(("user", prompt)) + "<|im_start|>assistant\n")
+        for key, text, where in ((("query", "nothing"), asked, start), (("query", "answer"), told, told_start)):
+            coded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+            first = next(
+                (n for n, (at, _) in enumerate(coded["offset_mapping"]) if at >= where), len(coded["input_ids"])
+            )
+            ids = coded["input_ids"]
+            value, tokens = found[f"{i:03d}", *key]
+            assert tokens == len(ids) - first
+            assert value == pytest.approx(nll(model, ids[:first], ids[first:]), abs=1e-4 * max(tokens, 1))
+
+
+def test_what_all_texts_share_is_read_once_and_changes_nothing(tiny_model, tmp_path):
+    from qaq.score.texts import open_texts
+
+    likelihood(tiny_model, PAIRS, tmp_path, system_prompt="You are a careful assistant. " * 5)
+    model = AutoModelForCausalLM.from_pretrained(tiny_model).eval()
+    for name in spans.PASSES:
+        texts = open_texts(next(p for p in tmp_path.iterdir() if (p / name).is_dir() and p.name != "shards") / name)
+        rows = np.arange(len(PAIRS))
+        sharing = engine.Engine(model, texts, rows, 512)
+        alone = engine.Engine(model, texts, rows, 512)
+        alone.shared = 0
+        assert sharing.shared == len(texts.shared(rows)) > 0
+        np.testing.assert_allclose(sharing.sums(rows), alone.sums(rows), rtol=1e-5, atol=1e-4)
 
 
 def test_a_text_longer_than_the_window_is_a_row_without_a_value_and_takes_nobody_with_it(tiny_model, tmp_path):
@@ -134,31 +187,50 @@ def test_the_weak_models_metrics_stand_beside_the_strong_ones():
     assert [(r["rmi"], r["weak_rmi"]) for r in rows] == [(2.0, 1.0), (2.0, 1.0)]
 
 
-@given(st.lists(st.integers(1, 300), min_size=1, max_size=60), st.integers(1, 1000))
-def test_batches_hold_every_text_once_and_keep_the_token_budget(lengths, budget):
-    texts = [spans.Text(str(i), [0] * n, ()) for i, n in enumerate(lengths)]
-    groups = list(engine.batches(texts, budget))
-    assert sorted(i for group in groups for i in group) == list(range(len(texts)))
-    for group in groups:
-        assert len(group) == 1 or len(group) * max(lengths[i] for i in group) <= budget
-
-
 def test_a_rendered_text_can_be_continued_and_scored(tiny_model, tmp_path):
     rows = [{"id": "t", "context": "def add(a, b):\n", "target": "    return a + b\n"}]
     tables.write(pa.Table.from_pylist(rows), tmp_path / "texts.parquet")
-    score_worker({"model": tiny_model, "name": "tiny", "continuations": tmp_path / "texts.parquet", "device": "cpu",
-                  "settings": READING, "out": tmp_path})  # fmt: skip
+    request = {"model": tiny_model, "name": "tiny", "device": "cpu", "settings": READING, "passes": ["continuation"]}
+    tokenise({**request, "continuations": tmp_path / "texts.parquet", "out": tmp_path})
+    score_worker({**request, "texts": tmp_path, "shards": tmp_path / "shards"})
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     model = AutoModelForCausalLM.from_pretrained(tiny_model).eval()
     context, target = (tokenizer(rows[0][name])["input_ids"] for name in ("context", "target"))
-    row = tables.read(tmp_path / "likelihood.parquet").to_pylist()[0]
+    row = score.likelihood(tmp_path / "shards", ["continuation"], ["t"], "tiny").to_pylist()[0]
+    assert (row["target"], row["given"]) == ("answer", "query")
     assert row["nll_sum"] == pytest.approx(nll(model, context, target), abs=1e-4)
 
 
-def test_a_uniform_model_gives_log_of_the_vocabulary(tiny_model, tmp_path):
+def texts_of(lengths: list[int]) -> Texts:
+    """Texts of the given lengths, every token but the first scored."""
+    start = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    spans_ = np.array([[[1, n]] for n in lengths])
+    tokens = np.random.default_rng(0).integers(3, 300, sum(lengths)).astype(np.uint32)
+    return Texts(np.array([f"t{i}" for i in range(len(lengths))]), start, np.array(lengths), spans_, tokens)
+
+
+def test_a_uniform_model_gives_log_of_the_vocabulary(tiny_model):
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
     with torch.no_grad():
         model.lm_head.weight.zero_()
-    sums = engine.nll_sums(model.eval(), [spans.Text("t", [5, 6, 7, 8], (spans.Target("query", "nothing", 1, 4),))], 64, "")
-    assert sums[0][0] == pytest.approx(3 * math.log(300), abs=1e-5)
-    assert json.dumps(sums)
+    sums = engine.Engine(model.eval(), texts_of([4]), np.arange(1), 64).sums(np.arange(1))
+    assert sums[0, 0] == pytest.approx(3 * math.log(300), abs=1e-5)
+
+
+def test_out_of_memory_halves_the_batch_and_loses_nothing(tiny_model, monkeypatch):
+    model, texts, rows = AutoModelForCausalLM.from_pretrained(tiny_model).eval(), texts_of([20] * 8), np.arange(8)
+    expected = engine.Engine(model, texts, rows, 160).sums(rows)
+    small = engine.Engine(model, texts, rows, 160)
+    body = engine.Engine._body
+
+    def body_of_a_small_device(self, ids_BT):
+        if ids_BT.numel() > 50:
+            raise torch.OutOfMemoryError
+        return body(self, ids_BT)
+
+    monkeypatch.setattr(engine.Engine, "_body", body_of_a_small_device)
+    np.testing.assert_allclose(small.sums(rows), expected, rtol=1e-5)
+    assert small.tokens_per_batch == 40
+    monkeypatch.setattr(engine.Engine, "_body", lambda self, ids_BT: body_of_a_small_device(self, ids_BT.repeat(9, 9)))
+    with pytest.raises(MemoryError, match=r"t\d: 20 tokens do not fit the device's memory on their own"):
+        small.sums(rows)

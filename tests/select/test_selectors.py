@@ -160,7 +160,9 @@ def test_a_band_without_room_is_refused_with_the_budget_that_fits():
 
 
 def test_an_unknown_selector_is_answered_with_the_nearest_and_the_list():
-    with pytest.raises(ValueError, match="unknown selector 'idf': did you mean 'ifd'\\? known: disagreement, full, ifd"):
+    with pytest.raises(
+        ValueError, match="unknown selector 'idf': did you mean 'ifd'\\? known: disagreement, full, ifd"
+    ):
         select.module("idf")
 
 

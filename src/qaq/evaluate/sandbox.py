@@ -56,9 +56,9 @@ class Outcome:
 def level() -> str:
     """The isolation this machine allows: "namespaces" or "limits only". Probed once per process."""
     unshare = shutil.which("unshare")
-    if unshare:
-        if launch.command([unshare, *_UNSHARE, sys.executable, "-I", "-c", "pass"], {}).returncode == 0:
-            return "namespaces"
+    probe = [unshare or "", *_UNSHARE, sys.executable, "-I", "-c", "pass"]
+    if unshare and launch.command(probe, {}).returncode == 0:
+        return "namespaces"
     log.warning("no namespaces on this machine: solutions run under limits only, with network and our files in reach")
     return "limits only"
 

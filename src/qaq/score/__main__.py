@@ -1,54 +1,67 @@
-"""Worker: `python -m qaq.score REQUEST` reads pairs or rendered texts, writes likelihood.parquet."""
+"""Worker: `python -m qaq.score REQUEST` reads the texts that are not scored yet and adds shards of likelihoods.
 
+Any number of workers may run on the same texts and shards, on one machine or on many that share a disk.
+"""
+
+import functools
 import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from qaq import models
 from qaq.launch import request
-from qaq.score import engine, spans
-from qaq.tables import LIKELIHOOD, conform, read, write
+from qaq.progress import Progress
+from qaq.score import engine
+from qaq.score.shards import SCHEMA, Shards
+from qaq.score.texts import Texts, open_texts
 
 log = logging.getLogger(__name__)
 
 
 def score(request: dict[str, Any]) -> None:
-    """`request`: model (directory), name, settings, device, out, and either `examples` or `continuations` (a file)."""
-    settings = request["settings"]
-    model, tokenizer = models.load(request["model"], settings["dtype"], models.device(request["device"]))
-    window = min(models.window(model), settings["max_length"] or models.window(model))
-    rows: list[dict[str, Any]] = []
-    for label, texts in _texts(tokenizer, request):
-        log.info("likelihood pass %s of %s: %d texts", label, request["name"], len(texts))
-        rows += _likelihood(model, texts, window, settings["tokens_per_batch"], request["name"], label)
-    write(conform(rows, LIKELIHOOD), Path(request["out"]) / "likelihood.parquet")
+    """`request`: model (directory), name, settings, passes, texts and shards (directories), device.
+
+    The model is loaded only if something is missing.
+    """
+    load = functools.cache(lambda: _load(request))
+    for name in request["passes"]:
+        texts, shards = open_texts(Path(request["texts"]) / name), Shards(Path(request["shards"]) / name)
+        missing = shards.missing(texts.ids)
+        if len(missing):
+            tokens = int(texts.length[missing].sum())
+            log.info("likelihood pass %s of %s: %d texts, %d held", name, request["name"], len(missing),
+                     len(texts.ids) - len(missing))  # fmt: skip
+            with Progress(f"{request['name']} {name}", tokens, "tok") as progress:
+                reader = _Pass(load(), texts, request["settings"], progress)
+                shards.fill(texts.ids, texts.length, missing, request["settings"]["tokens_per_shard"], reader.compute)
 
 
-def _texts(tokenizer: Any, request: dict[str, Any]) -> list[tuple[str, list[spans.Text]]]:
-    if "continuations" in request:
-        table = read(Path(request["continuations"]))
-        columns = [table[name].to_pylist() for name in ("id", "context", "target")]
-        return [("continuation", spans.continuations(tokenizer, *columns))]
-    table = read(Path(request["examples"]), columns=["id", "query", "answer"])
-    columns = [table[name].to_pylist() for name in ("id", "query", "answer")]
-    settings = request["settings"]
-    return [(name, spans.conversations(tokenizer, *columns, name, settings)) for name in settings["passes"]]
+class _Pass:
+    """Computes shards of one pass; a text over the window has NaN sums and takes nobody with it."""
+
+    def __init__(self, model: Any, texts: Texts, settings: dict[str, Any], progress: Progress) -> None:
+        self.texts, self.progress = texts, progress
+        self.window = min(models.window(model), settings["max_length"] or models.window(model))
+        budget = settings["tokens_per_batch"] or engine.default_tokens_per_batch(model)
+        fits = np.flatnonzero(texts.length <= self.window)
+        self.engine = engine.Engine(model, texts, fits, budget)
+
+    def compute(self, rows: np.ndarray) -> pa.Table:
+        """SCHEMA table of `rows`, in their order."""
+        texts, fits = self.texts, self.texts.length[rows] <= self.window
+        sums = np.full((len(rows), texts.spans.shape[1]), np.nan)
+        if fits.any():
+            sums[fits] = self.engine.sums(rows[fits], self.progress.add)
+        tokens = texts.spans[rows, :, 1] - texts.spans[rows, :, 0]
+        return pa.table([texts.ids[rows].tolist(), list(sums), list(tokens)], schema=SCHEMA)
 
 
-def _likelihood(model: Any, texts: list[spans.Text], window: int, tokens_per_batch: int, name: str,
-                label: str) -> list[dict[str, Any]]:  # fmt: skip
-    fits = [text for text in texts if len(text.tokens) <= window]
-    sums = dict(zip([t.id for t in fits], engine.nll_sums(model, fits, tokens_per_batch, f"{name} {label}"), strict=True))
-    return [row for text in texts for row in _rows(text, name, sums.get(text.id))]
-
-
-def _rows(text: spans.Text, name: str, sums: list[float] | None) -> list[dict[str, Any]]:
-    values = sums or [None] * len(text.targets)
-    return [
-        {"id": text.id, "model": name, "target": target.what, "given": target.given, "nll_sum": value,
-         "tokens": target.end - target.start, "truncated": sums is None}
-        for target, value in zip(text.targets, values, strict=True)
-    ]  # fmt: skip
+def _load(request: dict[str, Any]) -> Any:
+    model, _ = models.load(request["model"], request["settings"]["dtype"], models.device(request["device"]))
+    return model
 
 
 if __name__ == "__main__":

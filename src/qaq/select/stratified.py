@@ -35,4 +35,3 @@ def choose(metrics: pa.Table, settings: Settings, count: int, seed: int) -> Choi
     check_band(settings.low, count, metrics.num_rows)
     shares = apportion(count, np.bincount(stratum))
     return Choice(band(position, size, settings.low, shares[stratum]), scaled(position, size), stratum)
-

@@ -1,0 +1,38 @@
+"""Shards -> LIKELIHOOD. Loads no torch."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from qaq.score.shards import Shards
+from qaq.score.spans import TARGETS
+from qaq.tables import LIKELIHOOD, conform
+
+
+def likelihood(shards: Path, passes: list[str], ids: list[str], model: str) -> pa.Table:
+    """LIKELIHOOD of `ids`, sorted by pass and id. KeyError, with the number, if a likelihood is missing."""
+    wanted = pa.array(sorted(ids), pa.string())
+    return pa.concat_tables([_of_pass(shards / name, name, wanted, model) for name in passes])
+
+
+def _of_pass(folder: Path, name: str, wanted: pa.Array, model: str) -> pa.Table:
+    held = Shards(folder).read()
+    held = held.filter(pc.is_in(held["id"], value_set=wanted)).sort_by("id")
+    ids = held["id"].to_numpy(zero_copy_only=False)
+    if len(ids) != len(wanted):
+        raise KeyError(f"{folder} holds {len(ids)} of {len(wanted)} records of pass {name}: a worker ended early")
+    targets = TARGETS[name]
+    sums = held["nll_sum"].combine_chunks().flatten().to_numpy().reshape(-1, len(targets))
+    tokens = held["tokens"].combine_chunks().flatten().to_numpy().reshape(-1, len(targets))
+    return pa.concat_tables(
+        [_rows(wanted, model, target, sums[:, i], tokens[:, i]) for i, target in enumerate(targets)]
+    )
+
+
+def _rows(ids: pa.Array, model: str, target: tuple[str, str], sums: np.ndarray, tokens: np.ndarray) -> pa.Table:
+    over = np.isnan(sums)
+    return conform({"id": ids, "model": pa.array([model] * len(ids)), "target": pa.array([target[0]] * len(ids)),
+                    "given": pa.array([target[1]] * len(ids)), "nll_sum": pa.array(sums, mask=over), "tokens": tokens,
+                    "truncated": over}, LIKELIHOOD)  # fmt: skip
