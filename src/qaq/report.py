@@ -11,31 +11,6 @@ import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 
-METRIC_COLUMNS = ("rmi", "ifd", "log_ppl_q", "log_ppl_q_given_a", "log_ppl_a", "log_ppl_a_given_q", "weak_rmi")
-
-
-def auc(values: np.ndarray, positive: np.ndarray) -> float:
-    """P(a positive's value > a negative's), ties half (Mann-Whitney U / n_pos n_neg). NaN if a side is empty."""
-    count, total = int(positive.sum()), len(values)
-    if count in (0, total):
-        return float("nan")
-    _, inverse, sizes = np.unique(values, return_inverse=True, return_counts=True)
-    middle = np.cumsum(sizes) - (sizes - 1) / 2  # average 1-based rank of each distinct value
-    return float((middle[inverse][positive].sum() - count * (count + 1) / 2) / (count * (total - count)))
-
-
-def noise_auc(metrics: pa.Table, noise: Sequence[str]) -> list[dict[str, Any]]:
-    """AUC of every metric for every kind of planted noise against the clean pairs; above 0.5: spoiled pairs score
-    higher, below: lower. `noise` is aligned with `metrics`."""
-    labels = np.array(noise)
-    held = [name for name in METRIC_COLUMNS if metrics[name].null_count == 0]
-    rows = []
-    for kind in sorted(set(labels) - {"clean"}):
-        mask = (labels == kind) | (labels == "clean")
-        values = {m: auc(metrics[m].to_numpy()[mask], (labels == kind)[mask]) for m in held}
-        rows.append({"kind": kind, "pairs": int((labels == kind).sum()), **values})
-    return rows
-
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """A text table that keeps to the terminal's width; numbers are right-aligned."""
