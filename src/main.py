@@ -5,8 +5,8 @@ Everything is checked before any work (`qaq.refuse`). Nothing heavy is imported 
 
 import json
 import logging
-import os
 import secrets
+import signal
 import sys
 import time
 from pathlib import Path
@@ -14,6 +14,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 CONF = HERE.parent / "conf"
 sys.path.insert(0, str(HERE))
+GROUPS = ("data", "scorer", "selector", "target", "train", "evaluate", "tracking", "launch", "debug")
+STARTED: list[Path] = []  # directories of the jobs that ran in this process
 
 HELP = """Select the code instructions worth training on, train on them, and measure the result (QAQ, XCoder).
 
@@ -50,7 +52,7 @@ def main(argv: list[str]) -> int:
     asked = get_args_parser().parse_args(argv)
     sweep, overrides = asked.multirun, asked.overrides
     try:
-        refuse.check(overrides, sweep)
+        jobs = refuse.check(overrides, sweep)
     except ValueError as refusal:
         print(f"refused: {refusal}", file=sys.stderr)
         return 2
@@ -58,13 +60,26 @@ def main(argv: list[str]) -> int:
         _hydra(argv)
         return 0
     place, extra = _place(overrides, sweep)
-    _hydra(argv + extra)
-    return _finish(place, sweep)
+    places = [place / str(number) for number in range(jobs)] if sweep else [place]
+    for old in places:
+        (old / "result.json").unlink(missing_ok=True)  # of an earlier run in the same directory
+    signal.signal(signal.SIGTERM, _stop)  # as Ctrl-C: workers are ended and result.json says so
+    try:
+        _hydra(argv + extra)
+    except KeyboardInterrupt:
+        print(f"interrupted; run the same command again to go on. directory: {place}", file=sys.stderr)
+        return 130
+    return _finish(place, places if sweep else STARTED[:1] or [place], sweep)
+
+
+def _stop(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _groups() -> str:
     rows = []
-    for folder in sorted(p for p in CONF.iterdir() if p.is_dir()):
+    for group in GROUPS:
+        folder = CONF / group
         names = sorted(p.stem for p in folder.glob("*.yaml"))
         rows.append(f"  {folder.name:<10} {', '.join(names)}\n")
     return "".join(rows)
@@ -107,27 +122,27 @@ def job(cfg) -> None:  # noqa: ANN001
     run_dir = Path(hydra.runtime.output_dir)
     settings = canonical(config.plain(cfg))
     group = run_dir.parent.name if hydra.mode.name == "MULTIRUN" else run_dir.name
+    STARTED.append(run_dir)
     logging.info("directory: %s", run_dir)
     try:
         pipeline.run(settings, run_dir, group, list(hydra.overrides.task))
-    except (ValueError, OSError, launch.WorkerFailed) as error:
+    except (ValueError, OSError, launch.WorkerFailed) as error:  # what a user can do something about
         logging.error("%s", error)
-        if os.environ.get("HYDRA_FULL_ERROR"):
-            raise
+    except Exception:
+        logging.exception("this should not have happened")
 
 
-def _finish(place: Path, sweep: bool) -> int:
+def _finish(place: Path, jobs: list[Path], sweep: bool) -> int:
     """The last words: tables, then the directory."""
     from qaq import report
 
-    results = sorted(place.glob("*/result.json" if sweep else "result.json"))
+    results = [json.loads((job / "result.json").read_text()) for job in jobs if (job / "result.json").is_file()]
     if sweep:
-        print(report.table("sweep", report.SWEEP_COLUMNS, report.sweep_rows(place)))
-    else:
-        for file in results:
-            print(report.summary(json.loads(file.read_text())))
-    print(f"\ndirectory: {place}")
-    return 0 if results and all(json.loads(f.read_text())["status"] == "complete" for f in results) else 1
+        print(report.table("sweep", report.SWEEP_COLUMNS, report.sweep_rows(jobs)))
+    elif results:
+        print(report.summary(results[0]))
+    print(f"\ndirectory: {place if sweep else jobs[0]}")
+    return 0 if len(results) == len(jobs) and all(r["status"] == "complete" for r in results) else 1
 
 
 if __name__ == "__main__":

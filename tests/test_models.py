@@ -3,12 +3,18 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
-from conftest import CHATML, make_tokenizer
+from conftest import CHATML, ROOT, make_tokenizer
+from omegaconf import OmegaConf
 from transformers import AutoTokenizer
 
-from qaq import models
+from qaq import chat, models
+
+CONF = ROOT / "conf"
 
 SPEC = {"name": "m", "id": None, "revision": None, "path": None, "packages": None, "member": None, "sha256": None,
         "template_id": None, "template_revision": None, "template_path": None}  # fmt: skip
@@ -83,19 +89,31 @@ def test_a_missing_directory_is_named():
 
 def test_the_embedded_model_is_the_real_one(tmp_path):
     """The packaged GGUF, de-quantised: it prefers an answer that fits its question."""
-    from omegaconf import OmegaConf
+    from qaq.score import engine, texts
 
-    from qaq.score import engine, spans
-
-    spec = OmegaConf.to_container(
-        OmegaConf.load(Path(models.__file__).parents[2] / "conf/model/smollm2_135m_instruct.yaml")
-    )
+    spec = OmegaConf.to_container(OmegaConf.load(CONF / "model/smollm2_135m_instruct.yaml"))
     model, tokenizer = models.load(prepared(spec, tmp_path / "smol"), "float32", "cpu")
-    settings = {"system_prompt": None, "reverse_instruction": "{answer}"}
+    context = chat.frame(tokenizer, None).prompt("Add two numbers in Python.")
     answers = ["def add(a, b):\n    return a + b", "SELECT name FROM users ORDER BY name"]
-    texts = spans.conversations(
-        tokenizer, ["fit", "misfit"], ["Add two numbers in Python."] * 2, answers, "forward", settings
+    rows = pa.table({"id": ["fit", "misfit"], "context": [context] * 2, "target": answers})
+    pq.write_table(rows, tmp_path / "rows.parquet")
+    texts.write_continuations(tmp_path / "rows.parquet", tokenizer, tmp_path)
+    read = texts.open_texts(tmp_path / "continuation")
+    sums = engine.Engine(model, read, np.arange(2), 4096).sums(np.arange(2))[:, 0]
+    fit, misfit = sums / (read.spans[:, 0, 1] - read.spans[:, 0, 0])
+    assert fit < 1.0 < misfit  # nats per token
+
+
+def test_a_hub_model_comes_from_its_pinned_snapshot(tiny_model, tmp_path, monkeypatch):
+    asked = []
+
+    def snapshot(repo: str, revision: str, **_: object) -> str:
+        asked.append((repo, revision))
+        return str(tiny_model)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    out = prepared(
+        {"id": "a/b", "revision": "0" * 40, "template_id": "a/c", "template_revision": "1" * 40}, tmp_path / "o"
     )
-    fit, misfit = (sums[1] / (t.targets[1].end - t.targets[1].start) for t, sums in
-                   zip(texts, engine.nll_sums(model, texts, 4096, "smol"), strict=True))  # fmt: skip
-    assert fit < misfit
+    assert asked == [("a/b", "0" * 40), ("a/c", "1" * 40)]
+    assert models.tokenizer(out).chat_template == CHATML

@@ -59,7 +59,7 @@ def test_a_run_leaves_what_the_contract_names(sweep):
     assert said["status"] == "complete"
     counts = said["counts"]
     assert (counts["rows"], counts["kept"], counts["quarantined"], counts["selected"]) == (32, 30, 2, 15)
-    assert {"load", "model_score", "score", "select", "model_target", "train", "evaluate", "total"} <= set(
+    assert {"load", "model_score", "score", "select", "model_target", "train", "evaluate", "calibrate", "total"} <= set(
         said["seconds"]
     )
     assert said["seeds"] == {"selection": 0, "data": 0, "training": 0}
@@ -140,3 +140,59 @@ def test_a_failure_is_a_line_a_status_and_an_exit_code(workplace, sweep, tiny_mo
     assert said["status"] == "failed"
     assert "empty.jsonl" in said["error"]
     assert "Traceback" not in done.stderr
+
+
+def test_planted_noise_and_a_second_scorer_are_graded_and_a_directory_can_be_used_again(workplace, sweep, tiny_model):
+    asked = [*options(tiny_model), "stages=[load,score,select]", "data.noise=0.3", "selector=disagreement", "budget=0.5",
+             "scorer=embedded_pair", *(f"scorer.{side}.{key}" for side in ("model", "weak")
+                                       for key in ("packages=null", f"path={tiny_model}")),
+             "scorer.weak.name=other", "hydra.run.dir=noisy"]  # fmt: skip
+    asked.remove("scorer=local")
+    for _ in range(2):
+        done = main(workplace, *asked)
+        assert done.returncode == 0, done.stdout + done.stderr
+    said = result(workplace / "noisy")
+    assert said["noise"]["in_data"] == 0.3  # 9 of 30
+    assert {row["kind"] for row in said["noise_auc"]} == {"swapped", "echo", "invented", "cut"}
+    shares = {row["selector"]: row.get("in_subset") for row in said["noise_by_selector"]}
+    assert shares["disagreement"] == said["noise"]["in_subset"]
+    assert shares["full"] == 0.3
+    assert "planted noise" in done.stdout
+    metrics = tables.read(workplace / "noisy" / "metrics.parquet")
+    assert metrics["rmi"].to_pylist() == metrics["weak_rmi"].to_pylist()  # the same model twice
+
+
+def test_scores_follow_the_bytes_of_a_model_not_its_path(workplace, sweep, tiny_model, tmp_path):
+    import shutil
+
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    def rmi(model: Path, run: str) -> list[float]:
+        place = tmp_path / run
+        asked = [o for o in options(model) if not o.startswith("data.path")]
+        done = main(workplace, *asked, f"data.path={workplace}/pairs.jsonl", "stages=[load,score]", "budget=0.5",
+                    f"hydra.run.dir={place}")  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return tables.read(place / "metrics.parquet")["rmi"].to_pylist()
+
+    copy = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    before = rmi(copy, "before")
+    weights = {name: torch.flip(tensor, [0]) for name, tensor in load_file(copy / "model.safetensors").items()}
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    assert rmi(copy, "after") != before
+    assert rmi(tiny_model, "original") == before
+
+
+def test_three_stages_leave_a_subset_and_no_training(workplace, sweep, tiny_model):
+    done = main(
+        workplace,
+        *options(tiny_model),
+        "stages=[load,score,select]",
+        "selector=rmi",
+        "hydra.run.dir=three",
+        "budget=0.5",
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(list(tables.read_jsonl(workplace / "three" / "selected.jsonl"))) == 15
+    assert "train" not in result(workplace / "three")["keys"]

@@ -1,6 +1,5 @@
 """The named tables: what conforms, what is refused, and that identity is content."""
 
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,19 +34,6 @@ def test_pairs_have_the_same_id_only_if_they_are_the_same(q1, a1, q2, a2):
 
 def test_the_boundary_between_query_and_answer_counts():
     assert tables.pair_id("ab", "c") != tables.pair_id("a", "bc")
-
-
-values = st.lists(st.tuples(st.text(max_size=5), st.none() | st.floats(-5, 5), st.none() | st.booleans()), max_size=20)
-
-
-@given(values, st.integers(1, 5))
-def test_a_digest_depends_on_values_not_on_chunks(rows, cut):
-    table = pa.table({"s": pa.array([r[0] for r in rows], pa.string()), "f": pa.array([r[1] for r in rows], pa.float64()),
-                      "b": pa.array([r[2] for r in rows], pa.bool_())})  # fmt: skip
-    pieces = pa.concat_tables([table.slice(i, cut) for i in range(0, table.num_rows, cut)] or [table])
-    assert tables.digest(table) == tables.digest(pieces)
-    if rows:
-        assert tables.digest(table) != tables.digest(table.slice(1))
 
 
 def test_jsonl_keeps_every_value(tmp_path):

@@ -36,7 +36,7 @@ def frame(tokenizer: "PreTrainedTokenizerBase", system: str | None) -> Frame:
     if tokenizer.chat_template is None:
         raise ValueError(f"{tokenizer.name_or_path} has no chat template: set template_id or template_path to the "
                          "instruct model of the same family")  # fmt: skip
-    turns = [{"role": "system", "content": system}] if system else []
+    turns = [{"role": "system", "content": system}] if system is not None else []
     turns.append({"role": "user", "content": _QUERY})
     asked = _render(tokenizer, turns)
     text = _render(tokenizer, [*turns, {"role": "assistant", "content": _ANSWER}])

@@ -3,6 +3,8 @@
 A field marked `knob()` may change speed but not a result: it is recorded and never enters a key.
 """
 
+import math
+import re
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from typing import Any
@@ -38,6 +40,14 @@ class Protocol(Enum):
 
     exact = "exact"
     reference = "reference"
+
+
+class Scheduler(Enum):
+    """How the learning rate falls after the warm-up."""
+
+    cosine = "cosine"
+    linear = "linear"
+    constant_with_warmup = "constant_with_warmup"
 
 
 class TooLong(Enum):
@@ -126,7 +136,7 @@ class TrainConfig:
     batch_size: int | None = MISSING
     learning_rate: float | None = MISSING
     by_share: list[ShareRow] | None = MISSING
-    scheduler: str = MISSING
+    scheduler: Scheduler = MISSING
     warmup: float = MISSING
     weight_decay: float = MISSING
     max_grad_norm: float = MISSING
@@ -148,6 +158,7 @@ class EvaluateConfig:
     limit: int | None = MISSING
     max_new_tokens: int = MISSING
     dtype: Dtype = MISSING
+    system_prompt: str | None = MISSING
     baseline: bool = MISSING
     seconds: float = MISSING
     memory_mb: int = MISSING
@@ -182,6 +193,7 @@ class Config:
     budget: Any = MISSING
     seed: int = MISSING
     store_dir: str = MISSING
+    system_prompt: str | None = MISSING
     data: DataConfig = field(default_factory=DataConfig)
     scorer: ScorerConfig = field(default_factory=ScorerConfig)
     selector: Any = MISSING
@@ -191,6 +203,9 @@ class Config:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     launch: LaunchConfig = field(default_factory=LaunchConfig)
     debug: Any = None
+
+
+SECTIONS = {"scorer": ScorerConfig, "train": TrainConfig, "evaluate": EvaluateConfig, "launch": LaunchConfig}
 
 
 def plain(node: DictConfig) -> dict[str, Any]:
@@ -234,8 +249,12 @@ def check(cfg: DictConfig) -> None:
         value = OmegaConf.select(cfg, option)
         if value <= 0:
             raise ValueError(f"{option}={value}: must be above 0")
-    if "{answer}" not in cfg.scorer.reverse_instruction:
-        raise ValueError("scorer.reverse_instruction must hold {answer}, the place where the answer goes")
+    if cfg.scorer.reverse_instruction.count("{answer}") != 1:
+        raise ValueError("scorer.reverse_instruction must hold {answer}, the place where the answer goes, exactly once")
+    if cfg.train.dtype is Dtype.float16:
+        raise ValueError("train.dtype=float16 would need loss scaling: use bfloat16 or float32")
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", cfg.launch.device):
+        raise ValueError(f"launch.device={cfg.launch.device}: give auto, cpu, cuda or cuda:N")
     for option in ("scorer.model", "scorer.weak", "target"):
         spec = OmegaConf.select(cfg, option)
         if spec is not None:
@@ -250,7 +269,7 @@ def _check_stages(stages: list[str]) -> None:
 def _check_budget(budget: Any) -> None:
     if isinstance(budget, bool) or not isinstance(budget, (int, float)):
         raise ValueError(f"budget={budget!r}: give a fraction in (0, 1] or a whole number of pairs")
-    if budget <= 0 or (budget > 1 and budget != int(budget)):
+    if not math.isfinite(budget) or budget <= 0 or (budget > 1 and budget != int(budget)):
         raise ValueError(f"budget={budget}: give a fraction in (0, 1] or a whole number of pairs of at least 2")
 
 

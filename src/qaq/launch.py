@@ -42,7 +42,11 @@ def workers(module: str, request: dict[str, Any], count: int, log_file: Path | N
         file.flush()
         command = [sys.executable, "-m", module, file.name]
         started = [subprocess.Popen(command, env=_environment(rank, count, log_file)) for rank in range(count)]
-        statuses = [process.wait() for process in started]
+        try:
+            statuses = [process.wait() for process in started]
+        finally:  # when we are stopped, nobody else would stop them
+            for process in started:
+                process.terminate()
     if any(statuses):
         raise WorkerFailed(f"{module} ended with status {statuses}; its last words are above and in {log_file}")
 

@@ -37,15 +37,20 @@ def identity(spec: dict[str, Any]) -> dict[str, Any]:
         template["template_digest"] = file_digest(_template_file(Path(spec["template_path"])))
     if spec.get("packages"):
         return {"sha256": spec["sha256"], **template}
+    check(spec)
     if spec.get("path"):
-        if not Path(spec["path"]).is_dir():
-            raise ValueError(f"model path {spec['path']!r} is not a directory")
         return {"tree": tree_digest(Path(spec["path"])), **template}
+    return {"id": spec["id"], "revision": spec["revision"], **template}
+
+
+def check(spec: dict[str, Any]) -> None:
+    """ValueError for a directory that is not there, or a hub model not pinned to a commit."""
+    if spec.get("path") and not Path(spec["path"]).is_dir():
+        raise ValueError(f"model path {spec['path']!r} is not a directory")
     for name in ("revision", "template_revision"):
         if spec.get(name.replace("revision", "id")) and not _COMMIT.fullmatch(spec.get(name) or ""):
             raise ValueError(f"{spec['id']}: {name}={spec.get(name)!r} is not a 40-digit commit; pin one, so that "
                              "stored scores keep their meaning")  # fmt: skip
-    return {"id": spec["id"], "revision": spec["revision"], **template}
 
 
 def prepare(spec: dict[str, Any], out: Path) -> None:

@@ -43,11 +43,11 @@ def by_metric(metrics: pa.Table, noise: Sequence[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def auc(values: np.ndarray, positive: np.ndarray) -> float:
-    """P(a positive's value > a negative's), ties half (Mann-Whitney U / n_pos n_neg). NaN if a side is empty."""
+def auc(values: np.ndarray, positive: np.ndarray) -> float | None:
+    """P(a positive's value > a negative's), ties half (Mann-Whitney U / n_pos n_neg). None if a side is empty."""
     count, total = int(positive.sum()), len(values)
     if count in (0, total):
-        return float("nan")
+        return None
     _, inverse, sizes = np.unique(values, return_inverse=True, return_counts=True)
     middle = np.cumsum(sizes) - (sizes - 1) / 2  # average 1-based rank of each distinct value
     return float((middle[inverse][positive].sum() - count * (count + 1) / 2) / (count * (total - count)))

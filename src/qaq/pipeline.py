@@ -8,8 +8,10 @@ what needs a model runs as a worker (`qaq.launch`).
 import json
 import logging
 import os
+import shlex
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from qaq import data, evaluate, noise, report, score, select
-from qaq.config import EvaluateConfig, TrainConfig, identity, pairs_for
+from qaq.config import SECTIONS, TrainConfig, identity, pairs_for
 from qaq.export import export, gather
-from qaq.job import Job, blank_result
+from qaq.job import Job, blank_result, versions
 from qaq.store import Entry, Store, fingerprint
 from qaq.tables import RESULTS, conform, digest_of_ids, read, read_jsonl, write
 from qaq.tracking import Tracker
@@ -28,14 +30,15 @@ from qaq.train.recipe import recipe
 log = logging.getLogger(__name__)
 
 # Raised when a stage's code changes what it makes; part of every key.
-VERSIONS = {"examples": data.VERSION, "texts": 1, "likelihood": 2, "checkpoint": 1, "verdicts": 1, "calibration": 1}
+VERSIONS = {"examples": data.VERSION, "texts": 1, "likelihood": 2, "checkpoint": 2, "solutions": 1, "verdicts": 1,
+            "calibration": 1}  # fmt: skip
 # What decides the tokens that are read.
 _RENDERING = ("protocol", "system_prompt", "reverse_instruction")
 
 
 def run(cfg: dict[str, Any], run_dir: Path, group: str, overrides: list[str]) -> dict[str, Any]:
     """All stages of `cfg["stages"]`; returns what result.json holds. A failure is recorded there and raised again."""
-    job = Job(cfg, run_dir, Store(Path(cfg["store_dir"])), Tracker(run_dir, cfg, group))
+    job = Job(cfg, run_dir, Store(Path(cfg["store_dir"]), _facts(cfg)), Tracker(run_dir, cfg, group))
     job.result = {**blank_result(cfg), "overrides": overrides}
     job.save()
     start = time.monotonic()
@@ -50,6 +53,13 @@ def run(cfg: dict[str, Any], run_dir: Path, group: str, overrides: list[str]) ->
         job.result["seconds"]["total"] = round(time.monotonic() - start, 3)
         job.save()
     return job.result
+
+
+def _facts(cfg: dict[str, Any]) -> dict[str, Any]:
+    """What is recorded beside a result and is no part of its key: libraries, and knobs that may not change it."""
+    kept = {name: identity(cfg[name], schema) for name, schema in SECTIONS.items()}
+    knobs = {f"{n}.{k}": v for n in SECTIONS for k, v in cfg[n].items() if k not in kept[n]}
+    return {"versions": versions(), "knobs": knobs}
 
 
 def _stages(job: Job) -> None:
@@ -101,16 +111,19 @@ def score_pairs(job: Job, examples: Path) -> pa.Table:
 
 
 def _likelihood(job: Job, stage: str, spec: dict[str, Any], examples: Path) -> pa.Table:
-    scorer, model = job.cfg["scorer"], job.model(f"model_{stage}", spec)
+    scorer, model = job.cfg["scorer"], job.model(stage, spec)
     ids = read(examples, ["id"])["id"].to_pylist()
     inputs = {"examples": digest_of_ids(ids), "model": model.key}
-    request = {"model": str(model.path), "name": spec["name"], "settings": scorer}
+    named = {"name": spec["name"], "settings": scorer}
     texts = job.store.entry(
         "texts",
         VERSIONS["texts"],
         {**_reading(scorer, _RENDERING), "passes": scorer["passes"]},
         inputs,
-        lambda out: job.worker("qaq.score.tokenise", {**request, "examples": str(examples), "out": str(out)}),
+        lambda out: job.worker(
+            "qaq.score.tokenise",
+            {**named, "model": str(model.directory()), "examples": str(examples), "out": str(out)},
+        ),
     )
     # Shards are shared by all data sets read in the same way: a pair scored once is never scored again.
     how = {
@@ -121,7 +134,8 @@ def _likelihood(job: Job, stage: str, spec: dict[str, Any], examples: Path) -> p
     shards = job.store.root / "shards" / fingerprint(how)[:24]
 
     def build(out: Path) -> None:
-        ask = {**request, "passes": scorer["passes"], "texts": str(texts.path), "shards": str(shards)}
+        ask = {**named, "passes": scorer["passes"], "texts": str(texts.path), "shards": str(shards)}
+        ask["model"] = str(model.directory())
         job.worker("qaq.score", ask, job.cfg["launch"]["workers"])
         write(score.likelihood(shards, scorer["passes"], ids, spec["name"]), out / "likelihood.parquet")
 
@@ -139,7 +153,9 @@ def _quarantine_too_long(job: Job, examples: Path, likelihood: pa.Table) -> None
     rows = gather(examples, [id for id, _ in over], ["id", "row", "record"])
     with (job.dir / "quarantine.jsonl").open("a", encoding="utf-8") as out:
         for row, (_, tokens) in zip(rows, over, strict=True):
-            reason = f"longer than the model's window: one text alone has {tokens} tokens"
+            reason = (
+                f"longer than the model's window: its longest scored part has {tokens} tokens, its context comes on top"
+            )
             line = {"row": row["row"], "reason": reason, "record": json.loads(row["record"])}
             out.write(json.dumps(line, ensure_ascii=False) + "\n")
     job.result["counts"]["kept"] -= len(over)
@@ -150,13 +166,15 @@ def _quarantine_too_long(job: Job, examples: Path, likelihood: pa.Table) -> None
 
 def select_pairs(job: Job, examples: Path, metrics: pa.Table) -> pa.Table:
     """METRICS -> SUBSET, its folder, and, where noise was planted, how much of it the selector let through."""
-    options, count = job.cfg["selector"], pairs_for(job.cfg["budget"], metrics.num_rows)
+    options, pairs = job.cfg["selector"], metrics.num_rows
+    count = pairs_for(job.cfg["budget"], pairs) if select.uses_budget(options) else pairs
     with job.tracker.stage("select") as records:
         start = time.monotonic()
         subset = select.select(metrics, options, count, job.cfg["seed"])
         job.result["seconds"]["select"] = round(time.monotonic() - start, 3)
         job.result["counts"]["selected"] = subset.num_rows
         write(subset, job.dir / "subset.parquet")
+        shutil.rmtree(job.dir / "subset", ignore_errors=True)  # of an earlier run in this directory
         export(examples, subset, _card(job, metrics.num_rows), job.dir / "subset")
         _link(job.dir / "selected.jsonl", Path("subset/selected.jsonl"))
         if job.cfg["data"]["noise"]:
@@ -171,7 +189,7 @@ def select_pairs(job: Job, examples: Path, metrics: pa.Table) -> pa.Table:
 
 def fine_tune(job: Job, examples: Path, subset: pa.Table, pairs: int) -> Entry:
     """SUBSET + target -> CHECKPOINT. The key knows which pairs, not who chose them or in which order."""
-    base = job.model("model_target", job.cfg["target"])
+    base = job.model("target", job.cfg["target"])
     chosen = recipe(job.cfg["train"], subset.num_rows / pairs)
     settings = identity({**chosen, "name": None}, TrainConfig)
     inputs = {"pairs": digest_of_ids(subset["id"].to_pylist()), "model": base.key}
@@ -179,7 +197,7 @@ def fine_tune(job: Job, examples: Path, subset: pa.Table, pairs: int) -> Entry:
     def build(out: Path) -> None:
         rows = gather(examples, sorted(subset["id"].to_pylist()), ["id", "query", "answer"])
         write(pa.Table.from_pylist(rows), out / "rows.parquet")
-        ask = {"model": str(base.path), "rows": str(out / "rows.parquet"), "settings": chosen, "out": str(out)}
+        ask = {"model": str(base.directory()), "rows": str(out / "rows.parquet"), "settings": chosen, "out": str(out)}
         job.worker("qaq.train", ask)
 
     with job.tracker.stage("train") as records:
@@ -196,28 +214,37 @@ def assess(job: Job, checkpoint: Entry) -> None:
     with job.tracker.stage("evaluate") as records:
         results = []
         if job.cfg["evaluate"]["baseline"]:
-            base = job.model("model_target", job.cfg["target"])
-            results += _measure(job, "evaluate_base", base.path, base.key, "base")
-        results += _measure(job, "evaluate", checkpoint.path / "model", checkpoint.key, job.cfg["selector"]["name"])
+            base = job.model("target", job.cfg["target"])
+            results += _measure(job, "evaluate_base", base.directory, base.key, "base")
+        results += _measure(
+            job, "evaluate", lambda: checkpoint.path / "model", checkpoint.key, job.cfg["selector"]["name"]
+        )
         job.result["calibration"] = _calibrate(job)
         job.result["values"] = conform(results, RESULTS).to_pylist()
         records.log_all(job.result["values"])
 
 
-def _measure(job: Job, stage: str, model: Path, key: str, label: str) -> list[dict[str, Any]]:
+def _measure(job: Job, stage: str, model: Callable[[], Path], key: str, label: str) -> list[dict[str, Any]]:
+    """RESULTS of one model. What it said and what came of it are kept apart: grading again does not generate again."""
     settings = job.cfg["evaluate"]
-    what = _evaluation(settings)
-    request = {"model": str(model), "settings": settings}
 
-    def build(out: Path) -> None:
+    def generate(out: Path) -> None:
+        request = {"model": str(model()), "settings": settings}
         job.worker("qaq.evaluate.generate", {**request, "out": str(out)})
-        verdicts = evaluate.grade(evaluate.tasks(settings), read(out / "solutions.parquet"), settings)
-        write(verdicts, out / "verdicts.parquet")
         _score_canonical(job, request, label, out)
 
-    entry = job.keep(stage, job.store.entry("verdicts", VERSIONS["verdicts"], what, {"model": key}, build))
+    def grade(out: Path) -> None:
+        verdicts = evaluate.grade(evaluate.tasks(settings), read(said.path / "solutions.parquet"), settings)
+        write(verdicts, out / "verdicts.parquet")
+
+    what = evaluate.identity(settings)
+    said = job.store.entry("solutions", VERSIONS["solutions"], what, {"model": key}, generate)
+    job.keep(f"{stage}_solutions", said)
+    entry = job.store.entry("verdicts", VERSIONS["verdicts"], _grading(settings), {"solutions": said.key}, grade)
+    job.keep(stage, entry)
     write(read(entry.path / "verdicts.parquet"), job.dir / f"verdicts_{label}.parquet")
-    return [_result_row(job, label, row) for row in evaluate.results(entry.path)]
+    rows = evaluate.results(settings["benchmark"], said.path, entry.path)
+    return [_result_row(job, label, row) for row in rows]
 
 
 def _score_canonical(job: Job, request: dict[str, Any], label: str, out: Path) -> None:
@@ -237,15 +264,13 @@ def _calibrate(job: Job) -> dict[str, Any]:
         (out / "calibration.json").write_text(json.dumps(evaluate.calibrate(settings)) + "\n")
 
     entry = job.keep(
-        "calibrate", job.store.entry("calibration", VERSIONS["calibration"], _evaluation(settings), {}, build)
+        "calibrate", job.store.entry("calibration", VERSIONS["calibration"], _grading(settings), {}, build)
     )
     return json.loads((entry.path / "calibration.json").read_text())
 
 
-def _evaluation(settings: dict[str, Any]) -> dict[str, Any]:
-    held = identity(settings, EvaluateConfig)
-    del held["name"], held["baseline"]  # what is asked of a model, not whether the base model is asked too
-    return {**held, **evaluate.identity(settings), **evaluate.grading_identity(settings)}
+def _grading(settings: dict[str, Any]) -> dict[str, Any]:
+    return {**evaluate.identity(settings), **evaluate.grading_identity(settings)}
 
 
 def _result_row(job: Job, label: str, row: dict[str, Any]) -> dict[str, Any]:
@@ -267,12 +292,12 @@ def _card(job: Job, pairs: int) -> dict[str, Any]:
     cfg, keys = job.cfg, job.result["keys"]
     source = cfg["data"]["id"] or (Path(cfg["data"]["path"]).name if cfg["data"]["path"] else cfg["data"]["name"])
     options = ", ".join(f"{key}={value}" for key, value in cfg["selector"].items() if key != "name")
-    return {"data": source, "data key": keys["load"], "rows in the source": job.result["counts"]["rows"],
+    return {"data": source, "data digest": fingerprint(data.identity(cfg["data"])), "data key": keys["load"], "rows in the source": job.result["counts"]["rows"],
             "quarantined": job.result["counts"]["quarantined"], "usable pairs": pairs,
             "selected pairs": job.result["counts"]["selected"], "scorer": cfg["scorer"]["model"]["name"],
             "weak scorer": (cfg["scorer"]["weak"] or {}).get("name", "none"), "scores' key": keys["score"],
             "selector": f"{cfg['selector']['name']} ({options})", "budget": cfg["budget"], "seed": cfg["seed"],
-            "made again by": f"`{' '.join(['python src/main.py', *job.result['overrides']])}`"}  # fmt: skip
+            "made again by": f"`{shlex.join(['python', 'src/main.py', *job.result['overrides']])}`"}  # fmt: skip
 
 
 def _link(link: Path, target: Path) -> None:

@@ -15,24 +15,32 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from qaq import config, select
+from qaq import config, evaluate, models, score, select
+from qaq.data import noise
+from qaq.store import canonical
+from qaq.train.recipe import recipe
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
 
-def check(overrides: list[str], sweep: bool) -> None:
-    """ValueError for the first thing no job should start with."""
+def check(overrides: list[str], sweep: bool) -> int:
+    """Number of jobs; ValueError for the first thing no job should start with."""
     try:
         parsed = OverridesParser.create().parse_overrides(overrides)
     except HydraException as error:
-        raise ValueError(_last(error)) from error
+        raise ValueError(
+            f"{_last(error)} (a value with = , or spaces is quoted twice: \"data.path='a=b.jsonl'\")"
+        ) from error
     for override in parsed:
         if override.is_sweep_override() and not sweep:
-            raise ValueError(f"{override.input_line} has several values: put -m before it for a sweep")
+            raise ValueError(f"{override.input_line} has several values: put -m before it for a sweep, or quote a value "
+                             f"that holds a comma: \"{override.key_or_group}='...'\"")  # fmt: skip
         _check_name(override)
     choices = [_values(override) for override in parsed if not override.key_or_group.startswith("hydra")]
-    for job in itertools.product(*choices):
+    jobs = list(itertools.product(*choices))
+    for job in jobs:
         _check_job(list(job))
+    return len(jobs)
 
 
 def _values(override: Override) -> list[str]:
@@ -58,7 +66,6 @@ def _check_name(override: Override) -> None:
 
 
 def _check_job(overrides: list[str]) -> None:
-
     with initialize_config_dir(str(CONF), version_base="1.3"):
         groups = [o for o in overrides if (CONF / o.partition("=")[0].lstrip("+~").split("@")[0]).is_dir()]
         try:
@@ -69,13 +76,29 @@ def _check_job(overrides: list[str]) -> None:
         except (HydraException, OmegaConfBaseException) as error:
             raise ValueError(_last(error)) from error
     config.check(cfg)
+    _check_rooms(cfg)
     try:
-        select.settings(OmegaConf.to_container(cfg.selector))
+        select.check(OmegaConf.to_container(cfg.selector), cfg.budget)
     except OmegaConfBaseException as error:
         raise ValueError(f"selector: {_last(error)}") from error
     if select.needs_weak({"name": cfg.selector.name}) and cfg.scorer.weak is None:
         raise ValueError(f"selector={cfg.selector.name} compares two scorers and scorer={cfg.scorer.name} has one: add "
                          "scorer=embedded_pair or scorer=paper")  # fmt: skip
+
+
+def _check_rooms(cfg: DictConfig) -> None:
+    """What only a room knows: the names it accepts and the values it can use."""
+    values = config.plain(cfg)
+    noise.check(values["data"])
+    evaluate.check(values["evaluate"]["benchmark"])
+    for name in values["scorer"]["passes"]:
+        if name not in score.PASSES:
+            raise ValueError(f"scorer.passes holds {_unknown(name, name, list(score.PASSES))}")
+    for spec in (values["scorer"]["model"], values["scorer"]["weak"], values["target"]):
+        if spec:
+            models.check(spec)
+    if "train" in cfg.stages and cfg.budget <= 1 and select.uses_budget(values["selector"]):
+        recipe(canonical(values["train"]), cfg.budget)
 
 
 def _check_options(overrides: list[str], known: DictConfig) -> None:

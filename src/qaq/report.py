@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -19,7 +20,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
         numeric = all(isinstance(row[i], (int, float)) or row[i] in ("", "-") for row in rows) and bool(rows)
         grid.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        grid.add_row(*(_cell(value) for value in row))
+        grid.add_row(*(Text(_cell(value)) for value in row))  # Text: a bracket is a bracket
     console = Console(width=None if Console().is_terminal else 118, highlight=False)
     with console.capture() as captured:
         console.print(grid)
@@ -43,10 +44,10 @@ def interval(row: dict[str, Any]) -> str:
     return f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
 
 
-def sweep_rows(sweep_dir: Path) -> list[list[Any]]:
-    """A row per job of a sweep, failed and unfinished ones included."""
+def sweep_rows(jobs: list[Path]) -> list[list[Any]]:
+    """A row per job directory of a sweep, failed and unfinished ones included."""
     rows = []
-    for job in sorted((p for p in sweep_dir.iterdir() if p.name.isdigit()), key=lambda p: int(p.name)):
+    for job in jobs:
         file = job / "result.json"
         result = json.loads(file.read_text()) if file.is_file() else {"status": "not started"}
         rows.append([job.name, *_job_cells(result)])
@@ -112,6 +113,14 @@ def _noise_tables(result: dict[str, Any]) -> list[str]:
         caught = f"{row['in_subset']:.1%}" if "in_subset" in row else row["note"]
         rows.append([row["selector"], row.get("selected"), caught, f"{share:.1%}"])
     kinds = result["noise_auc"]
+    if not kinds:  # a share so small that it rounds to no pair
+        return [
+            table(
+                "planted noise: no pair was spoiled",
+                ("selector", "pairs", "spoiled in subset", "spoiled in data"),
+                rows,
+            )
+        ]
     measures = [name for name in kinds[0] if name not in ("kind", "pairs")]
     auc_rows = [[k["kind"], k["pairs"], *(k[m] for m in measures)] for k in kinds]
     return [table("planted noise: share of spoiled pairs, every selector at its defaults",

@@ -65,10 +65,10 @@ class Entry:
 
 
 class Store:
-    """Entries under `root`/stage/key. Safe for several processes: one computes, the others wait."""
+    """Entries under `root`/stage/key; `facts` are written into each entry made. Safe for several processes: one computes, the others wait."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = Path(root).resolve()
+    def __init__(self, root: Path, facts: Mapping[str, Any] | None = None) -> None:
+        self.root, self.facts = Path(root).resolve(), dict(facts or {})
 
     def entry(self, stage: str, version: int, settings: Mapping[str, Any], inputs: Mapping[str, str],
               build: Callable[[Path], None]) -> Entry:  # fmt: skip
@@ -82,7 +82,7 @@ class Store:
                 log.info("%s %s: found, nothing to do", stage, key)
                 return Entry(key, place, True, _made(place)["seconds"])
             log.info("%s %s: computing", stage, key)
-            seconds = _build(place, what, build)
+            seconds = _build(place, {**what, **self.facts}, build)
         log.info("%s %s: done in %.1f s", stage, key, seconds)
         return Entry(key, place, False, seconds)
 

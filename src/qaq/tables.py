@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 
@@ -102,21 +101,6 @@ def _check_key(table: pa.Table, schema: Schema) -> None:
     if counts.num_rows != table.num_rows:
         twice = next(row for row in counts.to_pylist() if row["count_all"] > 1)
         raise ValueError(f"{schema.name}: key {schema.key} repeats: {twice}")
-
-
-def digest(table: pa.Table) -> str:
-    """SHA-256 of the table's content (schema and values), independent of chunks, files and library versions."""
-    sha = hashlib.sha256(str(table.schema.remove_metadata()).encode())
-    for column in table.columns:
-        array = column.combine_chunks()
-        sha.update(memoryview(array.is_null().cast(pa.uint8()).to_numpy(zero_copy_only=False)))
-        if pa.types.is_string(array.type):
-            data = array.cast(pa.large_binary()).fill_null(b"")
-            sha.update(memoryview(pc.binary_length(data).to_numpy(zero_copy_only=False)))
-            sha.update(b"".join(data.to_pylist()))
-        else:
-            sha.update(memoryview(array.cast(pa.float64(), safe=False).fill_null(0.0).to_numpy(zero_copy_only=False)))
-    return sha.hexdigest()
 
 
 def digest_of_ids(ids: Iterable[str]) -> str:

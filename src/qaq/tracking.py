@@ -64,10 +64,12 @@ class Stage:
 
     def log_all(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Records in order, with one flush for all."""
+        held = list(records)
         with self.file.open("a", encoding="utf-8") as out:
-            for record in records:
+            for record in held:
                 out.write(json.dumps({"stage": self.name, "time": time.time(), **record}) + "\n")
-                if self.run is not None:
-                    self.run.log(dict(record))
             out.flush()
             os.fsync(out.fileno())
+        if self.run is not None:
+            for record in held:
+                self.run.log(dict(record))

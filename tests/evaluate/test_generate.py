@@ -72,6 +72,12 @@ def test_the_rule_is_one_answer_for_each_row_and_knows_the_end_of_turn(room):
     assert ended(torch.tensor([[50, 2], [50, 51], [2, 50]])).tolist() == [True, False, False]
 
 
+def test_the_closing_mark_is_found_behind_a_line_break(room):
+    """DeepSeek's template closes an answer with a line break and only then the mark."""
+    mark = room.tokenizer.convert_tokens_to_ids("<|im_start|>")  # a mark that nothing else names as an end
+    assert mark in decode.end_tokens(room.model, room.tokenizer, "\n<|im_start|>\n")
+
+
 def never(new_BT: torch.Tensor) -> torch.Tensor:
     return torch.zeros(len(new_BT), dtype=torch.bool)
 
@@ -124,7 +130,7 @@ def test_the_worker_writes_the_same_text_for_batches_of_1_and_4(tiny_model, tmp_
     for size in (1, 4):
         out = tmp_path / str(size)
         out.mkdir()
-        settings = {"dtype": "float32", "max_new_tokens": 12, "batch_size": size}
+        settings = {"dtype": "float32", "system_prompt": None, "max_new_tokens": 12, "batch_size": size}
         generate.main({"model": str(tiny_model), "settings": settings, "device": "cpu", "out": str(out)})
         found.append(tables.read(out / "solutions.parquet").to_pylist())
         counts = json.loads((out / "counts.json").read_text())

@@ -13,7 +13,7 @@ from qaq import evaluate, tables
 from qaq.evaluate import sandbox
 from qaq.evaluate.statistics import Z95, wilson
 
-SETTINGS = {"benchmark": "humaneval", "limit": 6, "max_new_tokens": 8, "dtype": "float32", "seconds": 5,
+SETTINGS = {"benchmark": "humaneval", "limit": 6, "max_new_tokens": 8, "dtype": "float32", "system_prompt": None, "seconds": 5,
             "memory_mb": 1024, "workers": 2}  # fmt: skip
 TASKS = evaluate.tasks(SETTINGS)
 
@@ -123,7 +123,6 @@ def test_pass_at_1_of_nothing_is_refused():
 
 
 def test_results_by_hand(tmp_path):
-    (tmp_path / "entry.json").write_text('{"settings": {"benchmark": "humaneval"}}')
     (tmp_path / "counts.json").write_text('{"capped": 1}')
     rows = [{"task_id": name, "sample": 0, "base_passed": name == "a"} for name in "ab"]
     tables.write(tables.conform(rows, tables.VERDICTS), tmp_path / "verdicts.parquet")
@@ -131,7 +130,7 @@ def test_results_by_hand(tmp_path):
     sums = [("a", 10.0, 10), ("b", 50.0, 20), ("c", None, 9)]  # 60 nats over 30 tokens: 2 a token; c did not fit
     rows = [{"id": i, "nll_sum": nll, "tokens": tokens, "truncated": nll is None, **shared} for i, nll, tokens in sums]
     tables.write(tables.conform(rows, tables.LIKELIHOOD), tmp_path / "likelihood.parquet")
-    passing, nll, capped = evaluate.results(tmp_path)
+    passing, nll, capped = evaluate.results("humaneval", tmp_path, tmp_path)
     assert (passing["metric"], passing["value"], passing["tasks"]) == ("pass@1", 0.5, 2)
     assert (nll["metric"], nll["value"], nll["tasks"]) == ("canonical_nll", 2.0, 2)
     # residuals 10 - 20 = -10 and 50 - 40 = 10: spread 200 * 2 = 400, half = 1.96 * 20 / 30

@@ -234,3 +234,24 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(tiny_model, monkeypatc
     monkeypatch.setattr(engine.Engine, "_body", lambda self, ids_BT: body_of_a_small_device(self, ids_BT.repeat(9, 9)))
     with pytest.raises(MemoryError, match=r"t\d: 20 tokens do not fit the device's memory on their own"):
         small.sums(rows)
+
+
+def test_a_model_that_changes_its_logits_is_refused_not_mis_scored():
+    from transformers import GraniteConfig, GraniteForCausalLM
+
+    config = GraniteConfig(vocab_size=60, hidden_size=16, intermediate_size=32, num_hidden_layers=1,
+                           num_attention_heads=2, num_key_value_heads=1, logits_scaling=4.0)  # fmt: skip
+    with pytest.raises(ValueError, match="GraniteForCausalLM changes its logits after the projection"):
+        engine.Engine(GraniteForCausalLM(config).eval(), texts_of([4]), np.arange(1), 64)
+
+
+def test_a_pair_with_nothing_to_score_is_set_aside_alone(tiny_model, tmp_path):
+    """Under the reference spans a query shorter than the end-of-turn mark can lose all its characters."""
+    from qaq.score.shards import SCHEMA, Shards
+
+    rows = pa.table([["a", "b"], [[0.0], [3.0]], [[0], [2]]], schema=SCHEMA)
+    for name in ("reverse",):
+        Shards(tmp_path / name).fill(np.array(["a", "b"]), np.array([1, 2]), np.arange(2), 99, lambda r: rows.take(r))
+    table = score.likelihood(tmp_path, ["reverse"], ["a", "b"], "m")
+    assert table["truncated"].to_pylist() == [True, False]
+    assert [id for id, _ in score.too_long(table)] == ["a"]

@@ -98,6 +98,28 @@ def test_two_workers_share_the_shards_and_compute_none_twice(tmp_path):
     assert sorted(sum(calls, [])) == list(range(40))
 
 
+def test_runs_over_overlapping_records_at_once_leave_each_record_once(tmp_path):
+    """Other cuts, other locks: a record both were scoring may be written twice, and counts once."""
+    inside, go_on = threading.Event(), threading.Event()
+
+    def slow(rows: np.ndarray) -> pa.Table:
+        inside.set()
+        go_on.wait()
+        return table(rows)
+
+    first = threading.Thread(target=fill, args=(tmp_path,), kwargs={"compute": slow})
+    first.start()
+    inside.wait()
+    fill(tmp_path, ids=IDS[:30])  # overtakes the other run, which holds one of the records by now
+    go_on.set()
+    first.join()
+    ids = Shards(tmp_path).read()["id"].to_pylist()
+    assert sorted(ids) == IDS.tolist()
+    calls: list[list[int]] = []
+    fill(tmp_path, calls)
+    assert calls == []
+
+
 KILLED = """
 import os, signal, sys
 sys.path[:0] = [{src!r}, {here!r}]

@@ -191,3 +191,23 @@ def test_strata_differ_in_size_by_at_most_one_and_follow_the_values(values, coun
     sizes = [(stratum == s).sum() for s in range(count)]
     assert max(sizes) - min(sizes) <= 1
     assert (np.diff(stratum[np.argsort(values, kind="stable")]) >= 0).all()
+
+
+def test_sums_of_the_ranks_keep_the_pairs_both_models_like_or_neither_does():
+    table = tables.conform({"id": list("abcd"), "rmi": [1.0, 2.0, 3.0, 4.0], "weak_rmi": [2.0, 1.0, 4.0, 3.0]},
+                           tables.METRICS)  # fmt: skip
+    high = select.select(table, options("disagreement", kind="sum_high", stratified=False), 2, 0)
+    low = select.select(table, options("disagreement", kind="sum_low", stratified=False), 2, 0)
+    assert (high["id"].to_pylist(), low["id"].to_pylist()) == (["c", "d"], ["a", "b"])
+    assert high["priority"].to_pylist() == [0.5, 0.5]  # ranks .625 + .875 - 1
+
+
+def test_stratified_disagreement_ranks_inside_each_models_own_deciles():
+    """Two strata by PPL(Q): {a, b} and {c, d} for the strong model, {a, c} and {b, d} for the weak one."""
+    table = tables.conform({"id": list("abcd"), "log_ppl_q": [1.0, 1.1, 2.0, 2.1], "rmi": [0.1, 0.9, 0.8, 0.2],
+                            "weak_log_ppl_q": [1.0, 2.0, 1.1, 2.1], "weak_rmi": [0.5, 0.4, 0.6, 0.7]},
+                           tables.METRICS)  # fmt: skip
+    # strong ranks: a .25 b .75 c .75 d .25; weak ranks: a .25 c .75, b .25 d .75; Diff: a 0, b .5, c 0, d -.5
+    chosen = options("disagreement", strata=2)
+    assert select.select(table, chosen, 4, 0)["id"].to_pylist() == ["b", "a", "c", "d"]
+    assert select.select(table, {**chosen, "kind": "diff_low"}, 1, 0)["id"].to_pylist() == ["d"]

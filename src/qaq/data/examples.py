@@ -135,8 +135,9 @@ class _Cleaning:
 
     def _refuse(self, record: Record, reason: str) -> None:
         self.reasons["duplicate" if reason.startswith("duplicate") else reason.split(":")[0]] += 1
-        shown = record.text if record.value is None and record.reason else record.value
-        line = {"row": self.rows, "reason": reason, "record": shown}
+        unread = record.value is None and record.reason
+        # record.text is strict JSON whatever the source's own types (dates, NaN) are
+        line = {"row": self.rows, "reason": reason, "record": record.text if unread else json.loads(record.text)}
         self.quarantine.write(_line(line) + "\n")
         if isinstance(record.value, dict):
             self.keys.update(list(record.value))

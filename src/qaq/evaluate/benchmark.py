@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-VERSION = 1
-
 
 @dataclass(frozen=True)
 class Task:
@@ -33,12 +31,17 @@ def tasks(settings: dict[str, Any]) -> list[Task]:
     return _parse(_read(settings["benchmark"]))[: settings["limit"]]
 
 
+def check(benchmark: str) -> None:
+    """ValueError, with the nearest name and the list, for a benchmark nobody knows."""
+    _read(benchmark)
+
+
 def identity(settings: dict[str, Any]) -> dict[str, Any]:
     """What determines the solutions besides the model. What determines a verdict is in `grade.identity`."""
     return {
         "benchmark": settings["benchmark"],
         "data_sha256": hashlib.sha256(_read(settings["benchmark"])).hexdigest(),
-        **{name: settings[name] for name in ("limit", "max_new_tokens", "dtype")},
+        **{name: settings[name] for name in ("limit", "max_new_tokens", "dtype", "system_prompt")},
     }
 
 

@@ -51,8 +51,10 @@ def end_tokens(model: Any, tokenizer: Any, tail: str) -> set[int]:
     """
     configured = model.generation_config.eos_token_id
     ends = set(configured if isinstance(configured, list) else [configured]) | {tokenizer.eos_token_id}
-    closing = tokenizer(tail, add_special_tokens=False)["input_ids"][:1]
-    return {end for end in ends if end is not None} | (set(closing) & set(tokenizer.added_tokens_decoder))
+    marks = [
+        id for id in tokenizer(tail, add_special_tokens=False)["input_ids"] if id in tokenizer.added_tokens_decoder
+    ]
+    return {end for end in ends if end is not None} | set(marks[:1])  # a line break may stand before the mark
 
 
 @torch.inference_mode()

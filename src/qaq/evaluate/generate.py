@@ -21,7 +21,6 @@ from qaq.launch import request
 from qaq.progress import Progress
 
 log = logging.getLogger(__name__)
-VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def canonical(frame: chat.Frame, tasks: list[Task]) -> pa.Table:
 def _load(asked: dict[str, Any]) -> Room:
     where = models.device(asked["device"])
     model, tokenizer = models.load(Path(asked["model"]), asked["settings"]["dtype"], where)
-    return Room(model, tokenizer, chat.frame(tokenizer, None))
+    return Room(model, tokenizer, chat.frame(tokenizer, asked["settings"]["system_prompt"]))
 
 
 def _counts(replies: list[decode.Reply], loading: float, seconds: float) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from qaq.evaluate.benchmark import Task
 from qaq.progress import Progress
 
 log = logging.getLogger(__name__)
-VERSION = 1
 _PATIENCE = 3.0  # wall over processor time when a program is repeated alone
 
 

@@ -14,12 +14,11 @@ from qaq import tables
 from qaq.evaluate.statistics import Z95, pass_at_1, wilson
 
 
-def results(directory: Path) -> list[dict[str, Any]]:
-    """Rows {benchmark, metric, value, low, high, tasks} of a stored evaluation: its verdicts, likelihood and counts."""
-    benchmark = json.loads((directory / "entry.json").read_text())["settings"]["benchmark"]
-    rate = pass_at_1(tables.read(directory / "verdicts.parquet"))
-    capped = json.loads((directory / "counts.json").read_text())["capped"]
-    value, low, high, scored = canonical_nll(tables.read(directory / "likelihood.parquet"))
+def results(benchmark: str, said: Path, graded: Path) -> list[dict[str, Any]]:
+    """Rows {benchmark, metric, value, low, high, tasks}: counts and likelihood from `said`, verdicts from `graded`."""
+    rate = pass_at_1(tables.read(graded / "verdicts.parquet"))
+    capped = json.loads((said / "counts.json").read_text())["capped"]
+    value, low, high, scored = canonical_nll(tables.read(said / "likelihood.parquet"))
     rows = [
         ("pass@1", rate.value, rate.low, rate.high, rate.tasks),
         ("canonical_nll", value, low, high, scored),

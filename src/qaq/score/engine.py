@@ -35,6 +35,7 @@ class Engine:
     def __init__(self, model: Any, texts: Texts, rows: np.ndarray, tokens_per_batch: int) -> None:
         self.model, self.texts, self.tokens_per_batch = model, texts, tokens_per_batch
         with torch.inference_mode():
+            _check_head(model)
             self.shared, self.cache = _read_shared(model, texts.shared(rows)) if len(rows) else (0, None)
 
     @torch.inference_mode()
@@ -107,6 +108,16 @@ def default_tokens_per_batch(model: Any) -> int:
     width = 24 * config.hidden_size + 6 * getattr(config, "intermediate_size", 4 * config.hidden_size)
     free, _ = torch.cuda.mem_get_info(model.device)
     return int(min(max(free / 2 / (width * model.dtype.itemsize), 2048), 2**17))
+
+
+def _check_head(model: Any) -> None:
+    """ValueError if the model changes its logits after the projection (scaling, soft-capping): ours would be wrong."""
+    ids_1T = torch.arange(1, 9, device=model.device)[None] % model.config.get_text_config().vocab_size
+    ours = model.get_output_embeddings()(model.get_decoder()(input_ids=ids_1T, use_cache=False).last_hidden_state)
+    theirs = model(input_ids=ids_1T, use_cache=False).logits
+    if not torch.allclose(ours.float(), theirs.float(), rtol=1e-2, atol=1e-2):
+        raise ValueError(f"{type(model).__name__} changes its logits after the projection, which this engine does not "
+                         "know; its likelihoods would be wrong, so it cannot be a scorer yet")  # fmt: skip
 
 
 def _read_shared(model: Any, tokens: np.ndarray) -> tuple[int, list[tuple[torch.Tensor, torch.Tensor]] | None]:

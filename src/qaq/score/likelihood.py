@@ -32,7 +32,7 @@ def _of_pass(folder: Path, name: str, wanted: pa.Array, model: str) -> pa.Table:
 
 
 def _rows(ids: pa.Array, model: str, target: tuple[str, str], sums: np.ndarray, tokens: np.ndarray) -> pa.Table:
-    over = np.isnan(sums)
+    over = np.isnan(sums) | (tokens == 0)  # did not fit the window, or holds nothing to score
     return conform({"id": ids, "model": pa.array([model] * len(ids)), "target": pa.array([target[0]] * len(ids)),
                     "given": pa.array([target[1]] * len(ids)), "nll_sum": pa.array(sums, mask=over), "tokens": tokens,
                     "truncated": over}, LIKELIHOOD)  # fmt: skip

@@ -32,17 +32,23 @@ class Shards:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.looked: set[str] = set()  # files `_open` has read
+        self.held: set[str] = set()  # ids in them
         folder.mkdir(parents=True, exist_ok=True)
 
     def read(self) -> pa.Table:
-        """Every sound record; a file whose bytes do not match its name is set aside with a message."""
+        """Every sound record once; a file whose bytes do not match its name is set aside with a message.
+
+        Two runs whose records overlap may both have scored some at the same moment: the first file's count.
+        """
         tables = [table for file in sorted(self.folder.glob("*.parquet")) if (table := self._sound(file)) is not None]
-        return pa.concat_tables([SCHEMA.empty_table(), *tables])
+        table = pa.concat_tables([SCHEMA.empty_table(), *tables])
+        _, first = np.unique(table["id"].to_numpy(zero_copy_only=False).astype(str), return_index=True)
+        return table.take(pa.array(np.sort(first)))
 
     def missing(self, ids: np.ndarray) -> np.ndarray:
         """Positions of the `ids` that no sound shard holds."""
-        held = set(self.read()["id"].to_pylist())
-        return np.array([i for i, id in enumerate(ids) if id not in held], dtype=np.int64)
+        return np.flatnonzero(self._open(ids))
 
     def fill(self, ids: np.ndarray, length: np.ndarray, missing: np.ndarray, tokens_per_shard: int,
              compute: Callable[[np.ndarray], pa.Table]) -> None:  # fmt: skip
@@ -57,16 +63,25 @@ class Shards:
             self._try(ids, rows, compute, wait=True)
 
     def _try(self, ids: np.ndarray, rows: np.ndarray, compute: Callable[[np.ndarray], pa.Table], wait: bool) -> bool:
-        name = _digest("\n".join(ids[rows]).encode())
-        lock = FileLock(self.folder / f".{name}.lock")
+        lock = FileLock(self.folder / f".{_digest_of(ids[rows])}.lock")
         try:
             with lock.acquire(timeout=-1 if wait else 0):
-                if not any(self._sound(file) is not None for file in self.folder.glob(f"{name}-*.parquet")):
-                    self._write(name, compute(rows))
+                rows = rows[self._open(ids[rows])]
+                if len(rows):
+                    self._write(_digest_of(ids[rows]), compute(rows))
         except Timeout:
             return False
         Path(lock.lock_file).unlink(missing_ok=True)
         return True
+
+    def _open(self, ids: np.ndarray) -> np.ndarray:
+        """Mask of the `ids` nobody has scored by now; only files that came since the last look are read."""
+        for file in self.folder.glob("*.parquet"):
+            if file.name not in self.looked:
+                self.looked.add(file.name)
+                table = self._sound(file)
+                self.held.update([] if table is None else table["id"].to_pylist())
+        return np.array([id not in self.held for id in ids])
 
     def _write(self, name: str, table: pa.Table) -> None:
         buffer = io.BytesIO()
@@ -108,6 +123,10 @@ def cut(ids: np.ndarray, length: np.ndarray, rows: np.ndarray, tokens_per_shard:
         total += int(length[row])
     if shard:
         yield np.array(shard)
+
+
+def _digest_of(ids: np.ndarray) -> str:
+    return _digest("\n".join(ids).encode())
 
 
 def _digest(data: bytes) -> str:

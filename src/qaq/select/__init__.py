@@ -40,6 +40,20 @@ def settings(options: dict[str, Any]) -> Any:
     return made
 
 
+def check(options: dict[str, Any], budget: float) -> None:
+    """ValueError for options, or a fractional budget, that could keep nothing sensible whatever the data."""
+    low = getattr(settings(options), "low", None)
+    if low is not None and budget <= 1 and low + budget > 1:
+        raise ValueError(
+            f"budget={budget}: a band that starts at selector.low={low} has no room for it; at most {1 - low:g}"
+        )
+
+
+def uses_budget(options: dict[str, Any]) -> bool:
+    """Whether the budget decides the size; `full` keeps all, a threshold keeps what lies beyond it."""
+    return options["name"] != "full" and options.get("threshold") is None
+
+
 def needs_weak(options: dict[str, Any]) -> bool:
     """Whether the selector compares two scorers."""
     return bool(getattr(module(options["name"]), "NEEDS_WEAK", False))

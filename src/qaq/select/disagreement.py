@@ -36,6 +36,11 @@ class Settings:
     stratified: bool = MISSING
     strata: int = MISSING
 
+    def check(self) -> None:
+        """ValueError unless there is at least one stratum."""
+        if self.strata < 1:
+            raise ValueError(f"selector.strata={self.strata}: at least 1 bin")
+
 
 def choose(metrics: pa.Table, settings: Settings, count: int, seed: int) -> Choice:
     """The most extreme `count` pairs, or all beyond the threshold; ValueError if none is."""

@@ -1,0 +1,165 @@
+"""The scoring engine against the plain way: same model, same pairs, in turn, several times; medians.
+
+    python experiments/bench/scoring.py MODEL_DIR PAIRS [--pairs 512] [--rounds 3] [--dtype bfloat16] [--batch 16]
+
+MODEL_DIR is a directory transformers loads (for instance one under runs/store/model); PAIRS is any file `data=jsonl` takes.
+The plain way is how published scorers do it: a pass per likelihood, batches of 16 in file order, padded, a mask, logits for
+every position. Both tokenise outside the clock. The ceiling is the needed floating-point operations (2 x parameters of
+the body for every token read once, 2 x width x vocabulary for every target token, 4 x width x keys for attention) over the
+rate of a 4096 x 4096 x 4096 matrix product measured in the same run.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "src"))
+
+from omegaconf import OmegaConf  # noqa: E402
+
+from qaq import data, models  # noqa: E402
+from qaq.score import engine, spans  # noqa: E402
+from qaq.score.texts import Texts, open_texts, write_texts  # noqa: E402
+
+
+def main() -> None:
+    """Prints one JSON object."""
+    asked = _arguments()
+    with tempfile.TemporaryDirectory() as scratch:
+        model, texts = _prepare(asked, Path(scratch))
+        rounds = [_round(model, texts, asked.batch) for _ in range(asked.rounds)]
+    plain, ours = (statistics.median(r[k] for r in rounds) for k in ("plain", "engine"))
+    worst = max(r["difference"] for r in rounds)
+    rate = _matrix_rate(model)
+    needed = sum(_operations(model, t) for t in texts.values())
+    tokens = sum(int(t.length.sum()) for t in texts.values())
+    pairs = len(next(iter(texts.values())).ids)
+    print(json.dumps({
+        "device": torch.cuda.get_device_name() if model.device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads",
+        "dtype": str(model.dtype), "pairs": pairs, "tokens": tokens, "plain_s": plain, "engine_s": ours,
+        "ratio": plain / ours, "engine_pairs_per_s": pairs / ours, "engine_tokens_per_s": tokens / ours,
+        "plain_padding": _padding(texts, asked.batch), "matrix_tflops": rate / 1e12,
+        "share_of_ceiling": needed / rate / ours, "largest_difference_nats_per_token": worst,
+        "peak_memory_mib": _peak(model), "rounds": rounds,
+    }, indent=1))  # fmt: skip
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("pairs_file")
+    parser.add_argument("--pairs", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--batch", type=int, default=16)
+    return parser.parse_args()
+
+
+def _prepare(asked: argparse.Namespace, scratch: Path) -> tuple[torch.nn.Module, dict[str, Texts]]:
+    source = OmegaConf.to_container(OmegaConf.load(ROOT / "conf/data/jsonl.yaml"))
+    (scratch / "data").mkdir()
+    data.load({**source, "path": asked.pairs_file, "limit": asked.pairs}, scratch / "data")
+    model, tokenizer = models.load(Path(asked.model), asked.dtype, models.device("auto"))
+    reading = OmegaConf.to_container(OmegaConf.load(ROOT / "conf/reading/defaults.yaml"))
+    write_texts(scratch / "data/examples.parquet", tokenizer, reading, scratch)
+    return model, {name: open_texts(scratch / name) for name in spans.PASSES}
+
+
+def _round(model: torch.nn.Module, texts: dict[str, Texts], batch: int) -> dict[str, float]:
+    found, seconds = {}, {}
+    for way in ("plain", "engine"):
+        _wait(model)
+        start = time.perf_counter()
+        found[way] = {
+            name: (_plain(model, t, batch) if way == "plain" else _engine(model, t)) for name, t in texts.items()
+        }
+        _wait(model)
+        seconds[way] = time.perf_counter() - start
+    tokens = {name: t.spans[:, :, 1] - t.spans[:, :, 0] for name, t in texts.items()}
+    gaps = [np.abs(found["plain"][n] - found["engine"][n]) / tokens[n] for n in texts]
+    return {**seconds, "difference": float(max(gap.max() for gap in gaps))}
+
+
+def _engine(model: torch.nn.Module, texts: Texts) -> np.ndarray:
+    rows = np.arange(len(texts.ids))
+    return engine.Engine(model, texts, rows, engine.default_tokens_per_batch(model)).sums(rows)
+
+
+@torch.inference_mode()
+def _plain(model: torch.nn.Module, texts: Texts, batch: int) -> np.ndarray:
+    """A pass per likelihood; a pass ends with its target, as nothing after it matters."""
+    sums = np.empty(texts.spans.shape[:2])
+    for target in range(texts.spans.shape[1]):
+        for first in range(0, len(texts.ids), batch):
+            rows = range(first, min(first + batch, len(texts.ids)))
+            sequences = [torch.from_numpy(texts.read(r)[: texts.spans[r, target, 1]]) for r in rows]
+            ids_BT = torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True).to(model.device)
+            mask_BT = torch.nn.utils.rnn.pad_sequence([torch.ones_like(s) for s in sequences], batch_first=True)
+            logits_BTV = model(input_ids=ids_BT, attention_mask=mask_BT.to(model.device)).logits
+            nll_BT = torch.nn.functional.cross_entropy(
+                logits_BTV[:, :-1].float().transpose(1, 2), ids_BT[:, 1:], reduction="none"
+            )
+            for i, r in enumerate(rows):
+                start, end = texts.spans[r, target]
+                sums[r, target] = nll_BT[i, start - 1 : end - 1].sum().item()
+    return sums
+
+
+def _padding(texts: dict[str, Texts], batch: int) -> float:
+    """Share of padding among the tokens the plain way reads."""
+    read = padded = 0
+    for t in texts.values():
+        for target in range(t.spans.shape[1]):
+            lengths = t.spans[:, target, 1]
+            read += int(lengths.sum())
+            padded += sum(
+                int(lengths[i : i + batch].max()) * len(lengths[i : i + batch]) for i in range(0, len(lengths), batch)
+            )
+    return 1 - read / padded
+
+
+def _operations(model: torch.nn.Module, texts: Texts) -> float:
+    config = model.config.get_text_config()
+    body = sum(p.numel() for layer in model.get_decoder().layers for p in layer.parameters() if p.ndim == 2)
+    shared = len(texts.shared(range(len(texts.ids))))
+    own = texts.length.astype(float) - shared
+    targets = float((texts.spans[:, :, 1] - texts.spans[:, :, 0]).sum())
+    attention = 4 * config.hidden_size * config.num_hidden_layers * float((own * (shared + own / 2)).sum())
+    return 2 * body * (float(own.sum()) + shared) + 2 * config.hidden_size * config.vocab_size * targets + attention
+
+
+def _matrix_rate(model: torch.nn.Module) -> float:
+    """Floating-point operations a second of a large matrix product in the model's dtype, best of five."""
+    a, b = (torch.randn(4096, 4096, device=model.device, dtype=model.dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(5):
+        _wait(model)
+        start = time.perf_counter()
+        a @ b
+        _wait(model)
+        best = min(best, time.perf_counter() - start)
+    return 2 * 4096**3 / best
+
+
+def _wait(model: torch.nn.Module) -> None:
+    if model.device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _peak(model: torch.nn.Module) -> float:
+    if model.device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+if __name__ == "__main__":
+    main()
