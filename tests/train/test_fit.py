@@ -30,7 +30,7 @@ PAIRS = [pair(number) for number in range(10)]
 
 def run(model, out, pairs=PAIRS, **changes) -> list[dict]:
     """The lines of training.jsonl of one run."""
-    settings = {**yaml.safe_load(SMOKE.read_text()), "system_prompt": None, "epochs": 1, "batch_size": 4, "learning_rate": 1e-3, "warmup": 0.0,
+    settings = {**yaml.safe_load(SMOKE.read_text()), "system_prompt": None, "micro_batch_size": 4, "epochs": 1, "batch_size": 4, "learning_rate": 1e-3, "warmup": 0.0,
                 "dtype": "float32", "max_length": 256, **changes}  # fmt: skip
     out.mkdir()
     pq.write_table(pa.Table.from_pylist(pairs), out / "rows.parquet")
