@@ -89,6 +89,8 @@ def load(job: Job) -> Path:
         job.result["counts"] |= {"rows": counts["rows"], "kept": counts["kept"], "quarantined": counts["quarantined"]}
         records.log(counts)
     shutil.copyfile(entry.path / "quarantine.jsonl", job.dir / "quarantine.jsonl")
+    if counts["system_turn"]:
+        log.warning("load: %(system_turn)d records have a system turn; it stays in the record and is not read", counts)
     log.info("load: %(rows)d rows = %(kept)d kept + %(quarantined)d quarantined", counts)
     return entry.path / "examples.parquet"
 

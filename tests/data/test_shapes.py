@@ -158,3 +158,20 @@ def test_any_json_value_is_a_pair_of_non_empty_texts_or_refused_with_a_known_rea
         found, refusal = (), str(refused).split(":")[0]
     assert refusal in {None, "missing field", "wrong type", "empty query", "empty answer"}
     assert all(isinstance(text, str) and text.strip() for text in found)
+
+
+def test_a_system_turn_is_no_part_of_the_pair_and_is_counted(tmp_path):
+    import json
+
+    from qaq import data
+
+    turns = [{"role": r, "content": c} for r, c in (("system", "Be brief."), ("user", "2+2?"), ("assistant", "4"))]
+    (tmp_path / "f.jsonl").write_text(
+        json.dumps({"messages": turns}) + "\n" + json.dumps({"messages": turns[1:]}) + "\n"
+    )
+    settings = {"name": "jsonl", "path": str(tmp_path / "f.jsonl"), "id": None, "revision": None, "subset": None,
+                "split": None, "query": None, "answer": None, "input": None, "turns": "first", "limit": None, "seed": 0,
+                "noise": 0.0, "noise_kinds": ["cut"]}  # fmt: skip
+    (tmp_path / "out").mkdir()
+    counts = data.load(settings, tmp_path / "out")
+    assert (counts["kept"], counts["quarantined"], counts["system_turn"]) == (1, 1, 1)  # the same pair: a duplicate

@@ -49,7 +49,8 @@ def identity(settings: dict[str, Any]) -> dict[str, Any]:
 def load(settings: dict[str, Any], out: Path) -> dict[str, Any]:
     """Write examples.parquet, quarantine.jsonl and counts.json into `out`; return the counts.
 
-    counts: rows = kept + quarantined; by_reason; multi_turn = kept records of more than one user turn; shape = kept
+    counts: rows = kept + quarantined; by_reason; multi_turn = kept records of more than one user turn; system_turn =
+    kept records with a system turn, which stays in the record and is no part of the pair; shape = kept
     records per pair of fields; noise = rows per kind, where `noise` is above 0. ValueError if nothing is kept.
     """
     noise.check(settings)
@@ -90,7 +91,7 @@ class _Cleaning:
         self.shapes: Counter[str] = Counter()
         self.keys: Counter[str] = Counter()  # fields of refused records
         self.first_refused: list[str] = []
-        self.rows = self.multi_turn = 0
+        self.rows = self.multi_turn = self.system_turn = 0
 
     def run(self, source: Source, what: str) -> None:
         """Read all records, or the first `limit`."""
@@ -124,13 +125,14 @@ class _Cleaning:
         """The row of EXAMPLES, its columns in order."""
         if record.reason:
             raise Unusable(record.reason)
-        query, answer, shape, multi_turn = self.read(record.value)
+        query, answer, shape, multi_turn, system_turn = self.read(record.value)
         id = pair_id(query, answer)
         first = self.rows_of.setdefault(int(id, 16), self.rows)
         if first != self.rows:
             raise Unusable(f"duplicate of row {first}")
         self.shapes[shape] += 1
         self.multi_turn += multi_turn
+        self.system_turn += system_turn
         return id, self.rows, query, answer, self.name, None, record.text
 
     def _refuse(self, record: Record, reason: str) -> None:
@@ -148,7 +150,7 @@ class _Cleaning:
         """The counts so far."""
         quarantined = sum(self.reasons.values())
         return {"rows": self.rows, "kept": self.rows - quarantined, "quarantined": quarantined,
-                "by_reason": dict(self.reasons.most_common()), "multi_turn": self.multi_turn,
+                "by_reason": dict(self.reasons.most_common()), "multi_turn": self.multi_turn, "system_turn": self.system_turn,
                 "shape": dict(self.shapes.most_common())}  # fmt: skip
 
 

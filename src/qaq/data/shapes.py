@@ -31,12 +31,14 @@ _BLANK_LINE = "\n\n"
 
 
 class Pair(NamedTuple):
-    """A query, its answer, the fields they came from, and whether the record has more than one user turn."""
+    """A query, its answer, the fields they came from, whether the record has more than one user turn, and whether it
+    has a system turn (which is no part of the pair)."""
 
     query: str
     answer: str
     shape: str
     multi_turn: bool = False
+    system_turn: bool = False
 
 
 def reader(settings: dict[str, Any]) -> Callable[[Any], Pair]:
@@ -139,7 +141,7 @@ def _from_turns(name: str, turns: Any, picked: str) -> Pair:
             raise Unusable(f"missing field: {name} has no {side} turn")
     query, answer = _PICKED[picked](name, [(side, text) for side, text in said if side != "system"])
     keys = "from/value" if "from" in turns[0] else "role/content"
-    return Pair(query, answer, f"{name} ({keys})", sides.count("user") > 1)
+    return Pair(query, answer, f"{name} ({keys})", sides.count("user") > 1, "system" in sides)
 
 
 def _turn(name: str, position: int, turn: Any) -> tuple[str, str]:
