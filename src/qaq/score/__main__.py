@@ -31,23 +31,29 @@ def score(request: dict[str, Any]) -> None:
         texts, shards = open_texts(Path(request["texts"]) / name), Shards(Path(request["shards"]) / name)
         missing = shards.missing(texts.ids)
         if len(missing):
-            tokens = int(texts.length[missing].sum())
+            reader = _Pass(load(), texts, request["settings"])
             log.info("likelihood pass %s of %s: %d texts, %d held", name, request["name"], len(missing),
                      len(texts.ids) - len(missing))  # fmt: skip
-            with Progress(f"{request['name']} {name}", tokens, "tok") as progress:
-                reader = _Pass(load(), texts, request["settings"], progress)
+            with Progress(f"{request['name']} {name}", reader.work(missing), "tok") as reader.progress:
                 shards.fill(texts.ids, texts.length, missing, request["settings"]["tokens_per_shard"], reader.compute)
 
 
 class _Pass:
     """Computes shards of one pass; a text over the window has NaN sums and takes nobody with it."""
 
-    def __init__(self, model: Any, texts: Texts, settings: dict[str, Any], progress: Progress) -> None:
-        self.texts, self.progress = texts, progress
+    progress: Progress
+
+    def __init__(self, model: Any, texts: Texts, settings: dict[str, Any]) -> None:
+        self.texts = texts
         self.window = min(models.window(model), settings["max_length"] or models.window(model))
         budget = settings["tokens_per_batch"] or engine.default_tokens_per_batch(model)
         fits = np.flatnonzero(texts.length <= self.window)
         self.engine = engine.Engine(model, texts, fits, budget)
+
+    def work(self, rows: np.ndarray) -> int:
+        """Tokens that will be read for `rows`: those of the texts that fit the window."""
+        length = self.texts.length[rows]
+        return int(length[length <= self.window].sum())
 
     def compute(self, rows: np.ndarray) -> pa.Table:
         """SCHEMA table of `rows`, in their order."""
