@@ -33,6 +33,7 @@ class Job:
     store: Store
     tracker: Tracker
     result: dict[str, Any] = field(default_factory=dict)
+    models: dict[str, "Model"] = field(default_factory=dict)
 
     def keep(self, stage: str, entry: Entry) -> Entry:
         """Record an entry's key, cost and whether it was there."""
@@ -54,9 +55,11 @@ class Job:
 
     def model(self, stage: str, spec: dict[str, Any]) -> "Model":
         """A model by its identity; its directory is made when a stage first needs it."""
-        key = fingerprint({"version": models.VERSION, **models.identity(spec)})[:24]
-        self.result["keys"][f"model_{stage}"] = key
-        return Model(key, functools.cache(lambda: self._prepared(stage, spec)))
+        if stage not in self.models:  # a local model is hashed and linked once, however many stages ask
+            key = fingerprint({"version": models.VERSION, **models.identity(spec)})[:24]
+            self.result["keys"][f"model_{stage}"] = key
+            self.models[stage] = Model(key, functools.cache(lambda: self._prepared(stage, spec)))
+        return self.models[stage]
 
     def _prepared(self, stage: str, spec: dict[str, Any]) -> Path:
         """Packaged weights are kept in the store. A hub snapshot or a local directory is only linked, for this run:

@@ -27,13 +27,8 @@ class WorkerFailed(RuntimeError):
     """A worker ended without a result; what it said is on the screen and in run.log."""
 
 
-def worker(module: str, request: dict[str, Any], log_file: Path | None = None) -> None:
-    """Run `python -m module REQUEST`, wait for it, and raise WorkerFailed unless it ended with 0."""
-    workers(module, request, 1, log_file)
-
-
 def workers(module: str, request: dict[str, Any], count: int, log_file: Path | None = None) -> None:
-    """`count` equal workers at once on this machine, sharing its cores, or its GPUs one after the other.
+    """`count` equal workers, `python -m module REQUEST`, at once on this machine, sharing its cores, or its GPUs one after the other.
 
     Raises WorkerFailed if any of them did not end with 0, after all have ended.
     """

@@ -82,7 +82,9 @@ def load(job: Job) -> Path:
     """Source -> EXAMPLES and quarantine; returns the Parquet file of EXAMPLES."""
     settings = job.cfg["data"]
     with job.tracker.stage("load") as records:
-        entry = job.store.entry("examples", VERSIONS["examples"], data.identity(settings), {},
+        what = data.identity(settings)  # reads the whole source, so once
+        job.result["keys"]["data"] = fingerprint(what)
+        entry = job.store.entry("examples", VERSIONS["examples"], what, {},
                                 lambda out: data.load(settings, out))  # fmt: skip
         job.keep("load", entry)
         counts = json.loads((entry.path / "counts.json").read_text())
@@ -101,11 +103,11 @@ def score_pairs(job: Job, examples: Path) -> pa.Table:
     with job.tracker.stage("score") as records:
         strong = _likelihood(job, "score", scorer["model"], examples)
         weak = _likelihood(job, "score_weak", scorer["weak"], examples) if scorer["weak"] else None
-        tables = [strong] if weak is None else [strong, weak]
-        write(pa.concat_tables(tables), job.dir / "likelihood.parquet")
+        likelihood = pa.concat_tables([strong] if weak is None else [strong, weak])
+        write(likelihood, job.dir / "likelihood.parquet")
         metrics = score.metrics(strong, weak)
         write(metrics, job.dir / "metrics.parquet")
-        _quarantine_too_long(job, examples, pa.concat_tables(tables))
+        _quarantine_too_long(job, examples, likelihood)
         records.log(_summary(metrics))
     if not metrics.num_rows:
         raise ValueError("every pair is longer than the scorer's window: see quarantine.jsonl; raise scorer.max_length")
@@ -294,7 +296,8 @@ def _card(job: Job, pairs: int) -> dict[str, Any]:
     cfg, keys = job.cfg, job.result["keys"]
     source = cfg["data"]["id"] or (Path(cfg["data"]["path"]).name if cfg["data"]["path"] else cfg["data"]["name"])
     options = ", ".join(f"{key}={value}" for key, value in cfg["selector"].items() if key != "name")
-    return {"data": source, "data digest": fingerprint(data.identity(cfg["data"])), "data key": keys["load"], "rows in the source": job.result["counts"]["rows"],
+    return {"data": source, "data digest": keys["data"], "data key": keys["load"],
+            "rows in the source": job.result["counts"]["rows"],
             "quarantined": job.result["counts"]["quarantined"], "usable pairs": pairs,
             "selected pairs": job.result["counts"]["selected"], "scorer": cfg["scorer"]["model"]["name"],
             "weak scorer": (cfg["scorer"]["weak"] or {}).get("name", "none"), "scores' key": keys["score"],

@@ -78,9 +78,7 @@ class Engine:
         row_N, column_N, owner_N = where
         hidden_ND = hidden_BTD[row_N, column_N - 1]  # the token at column c is predicted at column c - 1
         nll_N = _token_nll(self.model, hidden_ND, ids_BT[row_N, column_N])
-        sums_S = torch.zeros(
-            self.texts.spans[rows].shape[0] * self.texts.spans.shape[1], dtype=torch.float64, device=device
-        )
+        sums_S = torch.zeros(len(rows) * self.texts.spans.shape[1], dtype=torch.float64, device=device)
         return sums_S.index_add_(0, owner_N, nll_N.double())
 
     def _body(self, ids_BT: torch.Tensor) -> torch.Tensor:

@@ -46,7 +46,8 @@ class Texts:
         limit = min(int(self.length[rows].min()), int(self.spans[rows, :, 0].min())) - 1
         first = self.read(int(rows[0]))[: max(limit, 0)]
         for row in rows:
-            same = self.read(int(row))[: len(first)] == first
+            start = self.start[row]
+            same = self.tokens[start : start + len(first)] == first  # the opening only: this visits every text
             first = first if same.all() else first[: int(same.argmin())]
         return first
 
