@@ -33,7 +33,9 @@ def attend(module: Any, query_1HND: torch.Tensor, key_1GND: torch.Tensor, value_
         part = slice(first, first + size_B * new_T)
         query, own_key, own_value = (_texts(x[0, :, part], size_B) for x in (query_1HND, key_1GND, value_1GND))
         key, value = _after(before[0], own_key), _after(before[1], own_value)
-        found_BHTD = _products(query, key, value, scaling) if query.device.type == "cpu" else _fused(query, key, value, scaling)
+        found_BHTD = (
+            _products(query, key, value, scaling) if query.device.type == "cpu" else _fused(query, key, value, scaling)
+        )
         out_1NHD[0, part].view(size_B, new_T, *out_1NHD.shape[2:]).copy_(found_BHTD.transpose(1, 2))
         first = part.stop
     return out_1NHD, None
@@ -58,7 +60,9 @@ def _fused(query_BHTD: torch.Tensor, key_BGSD: torch.Tensor, value_BGSD: torch.T
                                                             enable_gqa=grouped)  # fmt: skip
 
 
-def _products(query_BHTD: torch.Tensor, key_BGSD: torch.Tensor, value_BGSD: torch.Tensor, scaling: float) -> torch.Tensor:
+def _products(
+    query_BHTD: torch.Tensor, key_BGSD: torch.Tensor, value_BGSD: torch.Tensor, scaling: float
+) -> torch.Tensor:
     """Two matrix products and a float32 softmax: on short texts a fifth of the time of PyTorch's fused CPU kernel."""
     size_B, heads_H, new_T, width_D = query_BHTD.shape
     groups_G, total_S = key_BGSD.shape[1:3]
@@ -75,7 +79,7 @@ def _products(query_BHTD: torch.Tensor, key_BGSD: torch.Tensor, value_BGSD: torc
     return found[0] if len(found) == 1 else torch.cat(found, dim=2)
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=32)
 def _mask(rows: int, seen: int, times: int, dtype: torch.dtype) -> torch.Tensor:
     """[times * rows, seen]: 0 where the last `rows` of `seen` tokens may look, -inf behind them."""
     return torch.full((rows, seen), -torch.inf, dtype=dtype).triu_(seen - rows + 1).repeat(times, 1)

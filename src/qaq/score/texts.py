@@ -43,7 +43,7 @@ class Texts:
         That predecessor has to be read with its row, since it is what predicts the row's first target token.
         """
         rows = np.asarray(list(rows))
-        limit = min(int(self.length[rows].min()), int(self.spans[rows, :, 0].min())) - 1
+        limit = min(int(self.length[rows].min()) - 1, int(self.spans[rows, :, 0].min())) - 1
         first = self.read(int(rows[0]))[: max(limit, 0)]
         for row in rows:
             start = self.start[row]
