@@ -7,7 +7,6 @@ needs has to be in its environment before it starts (the GPU it sees, its thread
 import json
 import logging
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from qaq.launch.work import LOG_FILE, Work, environment
+from qaq.launch.work import LOG_FILE, Work, as_shell, environment
 
 log = logging.getLogger(__name__)
 SHARED = False  # whether workers run on other machines too
@@ -32,14 +31,9 @@ def check(settings: dict[str, Any]) -> None:
 
 def describe(work: Work) -> str:
     """The commands, each with what its environment has beyond this one's."""
-    count = work.settings["workers"]
-    lines = [f"{count} processes on this machine:"]
-    for rank in range(count):
-        new = {k: v for k, v in _environment(rank, count, _log_file(work)).items() if os.environ.get(k) != v}
-        lines.append(
-            shlex.join(["env", *(f"{k}={v}" for k, v in sorted(new.items())), *_command(work.module, work.request)])
-        )
-    return "\n".join(lines)
+    count, command = work.settings["workers"], _command(work.module, work.request)
+    lines = [as_shell(command, _environment(rank, count, _log_file(work))) for rank in range(count)]
+    return "\n".join([f"{count} processes on this machine:", *lines])
 
 
 def run(work: Work, left: Callable[[], int]) -> None:

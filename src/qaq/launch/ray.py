@@ -13,7 +13,7 @@ from typing import Any
 from datatrove.executor.ray import RayPipelineExecutor
 
 from qaq.launch.task import check_resources, dead, task
-from qaq.launch.work import Work, python_path
+from qaq.launch.work import Work, as_shell, python_path
 
 log = logging.getLogger(__name__)
 SHARED = True
@@ -32,11 +32,9 @@ def describe(work: Work) -> str:
     given = work.settings
     reserved = (f"{given['cpus_per_task']} CPUs, {given['gpus_per_task']} GPUs, "
                 f"{given['cpus_per_task'] * given['mem_per_cpu_gb']} GiB of memory")  # fmt: skip
-    lines = [
-        f"{given['workers']} tasks on the Ray cluster at {given['address'] or 'RAY_ADDRESS, or one started here'}:"
-    ]
-    lines += [f"task {rank}: {reserved}: PYTHONPATH={python_path()} OMP_NUM_THREADS={given['cpus_per_task']} "
-              f"QAQ_LOG={task(work).log(rank)} python -m {work.module} {work.request}"
+    place = given["address"] or "RAY_ADDRESS, or one started here"
+    lines, one = [f"{given['workers']} tasks on the Ray cluster at {place}:"], task(work)
+    lines += [f"task {rank}, {reserved}: {as_shell(one.command(), one.environment(rank))}"
               for rank in range(given["workers"])]  # fmt: skip
     return "\n".join(lines)
 
@@ -54,8 +52,9 @@ def run(work: Work, left: Callable[[], int]) -> None:
         _executor(work).run()
     finally:
         ray.shutdown()
-    for rank, file in dead(work).items():
-        log.warning("ray task %d ended before its end, the others did its share: %s", rank, file)
+    for rank in dead(work):
+        log.warning("ray task %d ended before its end, the others did its share: %s/worker_%05d.log", rank,
+                    work.folder, rank)  # fmt: skip
 
 
 def _executor(work: Work) -> RayPipelineExecutor:

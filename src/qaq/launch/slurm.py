@@ -23,6 +23,7 @@ from qaq.progress import Progress
 
 log = logging.getLogger(__name__)
 SHARED = True
+_DISK_LAG = 60.0  # seconds after which NFS, as it is set up by default, shows another machine's files
 
 
 class Array(SlurmPipelineExecutor):
@@ -48,6 +49,8 @@ class _Written(Exception):
 def check(settings: dict[str, Any]) -> None:
     """ValueError for resources no task could get, and without Slurm's commands."""
     check_resources(settings)
+    if settings["poll_seconds"] <= 0:
+        raise ValueError(f"launch.poll_seconds={settings['poll_seconds']}: must be above 0")
     for option in settings["sbatch_args"]:
         if option.startswith("-"):
             raise ValueError(f"launch.sbatch_args holds {option!r}: leave the dashes out")
@@ -82,18 +85,25 @@ def run(work: Work, left: Callable[[], int]) -> None:
     try:
         _wait(work, array.job_id, left)
     finally:
-        command(["scancel", array.job_id])
+        _cancel(array.job_id)
 
 
 def _array(work: Work) -> Array:
     given = work.settings
-    # Since Slurm 22.05 srun does not ask for the job's processors: a task would run on one.
+    # srun's own: since Slurm 22.05 it does not inherit the job's --cpus-per-task.
     return Array([task(work)], tasks=given["workers"], time=given["time"], partition=given["partition"],
                  cpus_per_task=given["cpus_per_task"], mem_per_cpu_gb=given["mem_per_cpu_gb"],
                  gpus_per_task=given["gpus_per_task"], qos=given["qos"], job_name=work.module,
                  env_command=_setup(given["env_command"]), sbatch_args=_more(given["sbatch_args"]),
                  srun_args={"cpus-per-task": given["cpus_per_task"]}, max_array_size=given["workers"],
                  logging_dir=str(work.folder), job_id_position=3)  # fmt: skip
+
+
+def _cancel(job: str) -> None:
+    """End the tasks that are still there."""
+    said = command(["scancel", job])
+    if said.returncode and "Invalid job id" not in said.stderr:
+        log.warning("slurm job %s may still be there: scancel: %s", job, said.stderr.strip())
 
 
 def _more(options: list[str]) -> dict[str, str]:
@@ -107,14 +117,18 @@ def _setup(env_command: str | None) -> str:
 
 
 def _wait(work: Work, job: str, left: Callable[[], int]) -> None:
+    """Until nothing is left, or no task is alive and the disk had time to show what the last one wrote."""
     told: set[int] = set()
+    waited = 0.0
     with Progress(f"slurm job {job}", before := left(), "records") as progress:
         while now := left():
             progress.add(before - now)
             before, alive = now, _alive(job)
-            _tell_of_dead(work, alive, told)
+            _tell_of_dead(work, job, alive, told)
             if not alive:
-                break
+                if waited > _DISK_LAG or len(dead(work)) == work.settings["workers"]:
+                    break
+                waited += work.settings["poll_seconds"]
             time.sleep(work.settings["poll_seconds"])
         progress.add(before - left())
 
@@ -129,9 +143,8 @@ def _alive(job: str) -> set[int]:
         time.sleep(60)
 
 
-def _tell_of_dead(work: Work, alive: set[int], told: set[int]) -> None:
-    for rank, file in dead(work).items():
-        if rank not in alive | told:
-            told.add(rank)
-            log.warning("slurm task %d ended before its end, the others do its share: %s, %s/slurm_logs", rank, file,
-                        work.folder)  # fmt: skip
+def _tell_of_dead(work: Work, job: str, alive: set[int], told: set[int]) -> None:
+    for rank in set(dead(work)) - alive - told:
+        told.add(rank)
+        log.warning("slurm task %d ended before its end, those alive do its share: %s/slurm_logs/%s_%d.out", rank,
+                    work.folder, job, rank)  # fmt: skip

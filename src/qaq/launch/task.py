@@ -27,21 +27,24 @@ class Task:
 
     def __call__(self, data: Any, rank: int, world_size: int) -> None:
         """Run the worker to its end. CalledProcessError if that was a bad one: the rank is then not marked as completed."""
-        command = [sys.executable, "-m", self.module, self.request]
-        found = {"OMP_NUM_THREADS": str(self.threads), **environment(self.log(rank)), "TQDM_DISABLE": "1"}
         parent = os.getppid()
-        process = subprocess.Popen(command, env=found)
+        process = subprocess.Popen(self.command(), env=self.environment(rank))
         while process.poll() is None:
             if os.getppid() != parent:  # Ray ends an actor without its children: nobody would stop the worker
                 process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_LOOK)
         if process.returncode:
-            raise subprocess.CalledProcessError(process.returncode, command)
+            raise subprocess.CalledProcessError(process.returncode, self.command())
 
-    def log(self, rank: int) -> Path:
-        """Where the worker of `rank` writes its log."""
-        return Path(self.request).parent / f"worker_{rank:05d}.log"
+    def command(self) -> list[str]:
+        """The worker, run by the Python that runs the task."""
+        return [sys.executable, "-m", self.module, self.request]
+
+    def environment(self, rank: int) -> dict[str, str]:
+        """The task's environment with what a worker needs."""
+        log_file = Path(self.request).parent / f"worker_{rank:05d}.log"
+        return {"OMP_NUM_THREADS": str(self.threads), **environment(log_file), "TQDM_DISABLE": "1"}
 
 
 def task(work: Work) -> Task:
@@ -56,9 +59,7 @@ def check_resources(settings: dict[str, Any]) -> None:
             raise ValueError(f"launch.{option}={settings[option]}: must be at least {least}")
 
 
-def dead(work: Work) -> dict[int, Path]:
-    """Ranks without datatrove's mark of completion, with their logs."""
+def dead(work: Work) -> list[int]:
+    """Ranks without datatrove's mark of completion."""
     marked = work.folder / "completions"
-    return {
-        rank: task(work).log(rank) for rank in range(work.settings["workers"]) if not (marked / f"{rank:05d}").is_file()
-    }
+    return [rank for rank in range(work.settings["workers"]) if not (marked / f"{rank:05d}").is_file()]

@@ -1,6 +1,7 @@
 """What is handed to several workers, and the environment each of them gets."""
 
 import os
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,12 @@ def environment(log_file: Path | None) -> dict[str, str]:
     if log_file:
         found[LOG_FILE] = str(log_file)
     return found
+
+
+def as_shell(command: list[str], environment: dict[str, str]) -> str:
+    """`command` as a shell line, with what `environment` has beyond this process's."""
+    new = [f"{name}={value}" for name, value in sorted(environment.items()) if os.environ.get(name) != value]
+    return shlex.join(["env", *new, *command])
 
 
 def python_path() -> str:
