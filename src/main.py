@@ -31,6 +31,8 @@ Options (option=value; values and their sources are in conf/):
   seed=0               seed of the selection (random); data.seed and train.seed are their own
   data.limit=N         the first N records        data.noise=0.3   spoil 30% with known labels, to grade a selector
   hydra.run.dir=DIR    where this run goes        store_dir=DIR    where results are kept for re-use (runs/store)
+  launch=slurm|ray     score on a cluster              launch.workers=N  scoring processes
+  launch.dry_run=true  print what scoring would start, and end there
   tracking=wandb|offline|off                      Weights & Biases; metrics.jsonl is always written
 
 Groups (group=name):
@@ -46,9 +48,9 @@ def main(argv: list[str]) -> int:
         return 0
     from hydra._internal.utils import get_args_parser
 
-    from qaq import refuse
+    from qaq import config, refuse
 
-    _register()
+    config.register()
     asked = get_args_parser().parse_args(argv)
     sweep, overrides = asked.multirun, asked.overrides
     try:
@@ -96,14 +98,6 @@ def _place(overrides: list[str], sweep: bool) -> tuple[Path, list[str]]:
     return place, [f"{option}={place}"]
 
 
-def _register() -> None:
-    from hydra.core.config_store import ConfigStore
-
-    from qaq.config import Config
-
-    ConfigStore.instance().store("schema", node=Config)
-
-
 def _hydra(argv: list[str]) -> None:
     import hydra
 
@@ -142,7 +136,7 @@ def _finish(place: Path, jobs: list[Path], sweep: bool) -> int:
     elif results:
         print(report.summary(results[0]))
     print(f"\ndirectory: {place if sweep else jobs[0]}")
-    return 0 if len(results) == len(jobs) and all(r["status"] == "complete" for r in results) else 1
+    return 0 if len(results) == len(jobs) and all(r["status"] in ("complete", "dry run") for r in results) else 1
 
 
 if __name__ == "__main__":

@@ -5,11 +5,10 @@ import sys
 
 import pytest
 from conftest import ROOT
-from hydra.core.config_store import ConfigStore
 
 from qaq import config, refuse
 
-ConfigStore.instance().store("schema", node=config.Config)
+config.register()
 
 
 @pytest.mark.parametrize(("overrides", "message"), [
@@ -79,7 +78,9 @@ def test_what_is_right_passes(overrides):
 
 # What a file leaves for the user to say.
 NEEDS = {"scorer=local": ["scorer.model.path=."], "target=local": ["target.path=."], "data=jsonl": ["data.path=x"],
-         "data=hub": ["data.id=a/b"], "selector=disagreement": ["scorer=embedded_pair"]}  # fmt: skip
+         "data=hub": ["data.id=a/b"], "launch=slurm": ["launch.partition=x", "launch.dry_run=true"],
+         "launch=ray": ["launch.dry_run=true"],
+         "selector=disagreement": ["scorer=embedded_pair"]}  # fmt: skip
 GROUPS = ("data", "scorer", "selector", "target", "train", "evaluate", "tracking", "launch", "debug")
 
 

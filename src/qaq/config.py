@@ -14,9 +14,12 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 STAGES = ("load", "score", "select", "train", "evaluate")
 
 
+_KNOB = {"knob": True}
+
+
 def knob() -> Any:
     """A mandatory field that may not change a result."""
-    return field(default=MISSING, metadata={"knob": True})
+    return field(default=MISSING, metadata=_KNOB)
 
 
 class Turns(Enum):
@@ -176,13 +179,50 @@ class TrackingConfig:
     group: str | None = MISSING
 
 
+class Place(Enum):
+    """Where scoring runs: the modules of qaq.launch that start workers."""
+
+    local = "local"
+    slurm = "slurm"
+    ray = "ray"
+
+
 @dataclass
 class LaunchConfig:
-    """Where the work runs."""
+    """Where the work runs: all of it may change the speed and nothing else."""
 
-    name: str = MISSING
+    name: Place = field(default=MISSING, metadata=_KNOB)
     device: str = knob()
     workers: int = knob()
+    dry_run: bool = knob()
+
+
+@dataclass
+class ClusterConfig(LaunchConfig):
+    """What each task of a cluster reserves."""
+
+    cpus_per_task: int = knob()
+    mem_per_cpu_gb: int = knob()
+    gpus_per_task: int = knob()
+
+
+@dataclass
+class SlurmConfig(ClusterConfig):
+    """A job array."""
+
+    partition: str = knob()
+    time: str = knob()
+    qos: str | None = knob()
+    env_command: str | None = knob()
+    sbatch_args: list[str] = field(default=MISSING, metadata=_KNOB)
+    poll_seconds: float = knob()
+
+
+@dataclass
+class RayConfig(ClusterConfig):
+    """Tasks of a Ray cluster."""
+
+    address: str | None = knob()
 
 
 @dataclass
@@ -206,6 +246,16 @@ class Config:
 
 
 SECTIONS = {"scorer": ScorerConfig, "train": TrainConfig, "evaluate": EvaluateConfig, "launch": LaunchConfig}
+
+
+def register() -> None:
+    """Give Hydra the types: of everything, and of the two launch groups that have options of their own."""
+    from hydra.core.config_store import ConfigStore
+
+    store = ConfigStore.instance()
+    store.store("schema", node=Config)
+    store.store("slurm_options", node=SlurmConfig, group="launch")
+    store.store("ray_options", node=RayConfig, group="launch")
 
 
 def plain(node: DictConfig) -> dict[str, Any]:

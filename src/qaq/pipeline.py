@@ -12,13 +12,14 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from qaq import data, evaluate, noise, report, score, select
+from qaq import data, evaluate, launch, noise, report, score, select
 from qaq.config import SECTIONS, TrainConfig, identity, pairs_for
 from qaq.export import export, gather
 from qaq.job import Job, blank_result, versions
@@ -44,7 +45,7 @@ def run(cfg: dict[str, Any], run_dir: Path, group: str, overrides: list[str]) ->
     start = time.monotonic()
     try:
         _stages(job)
-        job.result["status"] = "complete"
+        job.result["status"] = "dry run" if cfg["launch"]["dry_run"] else "complete"
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt)
         job.result |= {"status": "interrupted" if stopped else "failed", "error": str(error) or type(error).__name__}
@@ -66,6 +67,9 @@ def _stages(job: Job) -> None:
     wanted = job.cfg["stages"]
     examples = load(job)
     if "score" not in wanted:
+        return
+    if job.cfg["launch"]["dry_run"]:
+        show_scoring(job, examples)
         return
     metrics = score_pairs(job, examples)
     if "select" not in wanted:
@@ -95,6 +99,16 @@ def load(job: Job) -> Path:
         log.warning("load: %(system_turn)d records have a system turn; it stays in the record and is not read", counts)
     log.info("load: %(rows)d rows = %(kept)d kept + %(quarantined)d quarantined", counts)
     return entry.path / "examples.parquet"
+
+
+def show_scoring(job: Job, examples: Path) -> None:
+    """Print what scoring would start. The models are prepared and the pairs tokenised, to know what is missing."""
+    scorer = job.cfg["scorer"]
+    for stage, spec in (("score", scorer["model"]), ("score_weak", scorer["weak"])):
+        if spec:
+            with suppress(launch.DryRun):
+                _likelihood(job, stage, spec, examples)
+                print(f"dry run: {spec['name']} has read every pair; nothing would be started")
 
 
 def score_pairs(job: Job, examples: Path) -> pa.Table:
@@ -140,7 +154,7 @@ def _likelihood(job: Job, stage: str, spec: dict[str, Any], examples: Path) -> p
     def build(out: Path) -> None:
         ask = {**named, "passes": scorer["passes"], "texts": str(texts.path), "shards": str(shards)}
         ask["model"] = str(model.directory())
-        job.worker("qaq.score", ask, job.cfg["launch"]["workers"])
+        job.workers("qaq.score", ask, score.left(texts.path, shards, scorer["passes"]))
         write(score.likelihood(shards, scorer["passes"], ids, spec["name"]), out / "likelihood.parquet")
 
     settings = {**how, "passes": scorer["passes"], "name": spec["name"]}
