@@ -31,7 +31,7 @@ from qaq.train.recipe import recipe
 log = logging.getLogger(__name__)
 
 # Raised when a stage's code changes what it makes; part of every key.
-VERSIONS = {"examples": data.VERSION, "texts": 1, "likelihood": 2, "checkpoint": 2, "solutions": 1, "verdicts": 1,
+VERSIONS = {"examples": data.VERSION, "texts": 1, "likelihood": 3, "checkpoint": 2, "solutions": 1, "verdicts": 1,
             "calibration": 1}  # fmt: skip
 # What decides the tokens that are read.
 _RENDERING = ("protocol", "system_prompt", "reverse_instruction")
