@@ -77,10 +77,11 @@ def test_a_sliding_window_matters_only_to_texts_that_pass_it():
         model.set_attn_implementation("sdpa")
 
 
-def test_a_long_text_is_read_in_blocks_of_queries(monkeypatch):
+@pytest.mark.parametrize(("limit", "value"), [("_BLOCK", 64), ("_SCORES_AT_ONCE", 4 * 155 * 10)])
+def test_a_long_text_is_read_in_blocks_of_queries(monkeypatch, limit, value):
     model, texts = tiny("Qwen3"), texts_of([150, 149, 64, 65], opening=5)
     expected = alone(model, texts)
-    monkeypatch.setattr(attention, "_BLOCK", 64)
+    monkeypatch.setattr(attention, limit, value)
     sums = engine.Engine(model, texts, np.arange(4), 400).sums(np.arange(4))
     np.testing.assert_allclose(sums[:, 0], expected, rtol=1e-5)
 

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch.nn.attention.bias import causal_lower_right
 
-# Queries taken at once on a CPU: the scores of a long text stay small, and no block looks at keys behind its last row.
-_BLOCK = 512
+# On a CPU queries are taken in blocks: no block looks at keys behind its last row, and the scores of a long text stay small.
+_BLOCK = 512  # queries
+_SCORES_AT_ONCE = 2**26  # elements, of all heads: 256 MiB in float32
 
 Rectangles = tuple[tuple[int, int], ...]  # (B, T) of each, in the order of the batch
 KeysValues = tuple[torch.Tensor, torch.Tensor]  # of one layer, each [1, G, P, D]
@@ -66,9 +67,10 @@ def _products(
     """Two matrix products and a float32 softmax: on short texts a fifth of the time of PyTorch's fused CPU kernel."""
     size_B, heads_H, new_T, width_D = query_BHTD.shape
     groups_G, total_S = key_BGSD.shape[1:3]
+    block = max(1, min(_BLOCK, _SCORES_AT_ONCE // (size_B * heads_H * total_S)))
     found = []
-    for first in range(0, new_T, _BLOCK):
-        last = min(first + _BLOCK, new_T)
+    for first in range(0, new_T, block):
+        last = min(first + block, new_T)
         seen = total_S - new_T + last
         query = query_BHTD[:, :, first:last].reshape(size_B * groups_G, -1, width_D)  # heads that share keys, stacked
         key, value = (x[:, :, :seen].reshape(size_B * groups_G, seen, width_D) for x in (key_BGSD, value_BGSD))
