@@ -67,7 +67,7 @@ def _notes(estimate: dict[str, Any]) -> list[str]:
     assumed = estimate["assumed"]
     notes.append(f"- Accelerators: assumed are {assumed['flops_share']:.0%} of the peak BF16 rate and "
                  f"{assumed['bandwidth_share']:.0%} of the memory bandwidth (estimate.flops_share, estimate.bandwidth_share), one "
-                 "device; peak rates and their sources: conf/accelerators.yaml. 'needs N': of that many devices each holds its "
+                 "device, start-ups left out; peak rates and their sources: conf/accelerators.yaml. 'needs N': of that many devices each holds its "
                  "share of weights, gradients and moments (ZeRO-3), a plain division.")  # fmt: skip
     return notes
 
@@ -117,7 +117,7 @@ def _count(value: float | None) -> str:
     """Three digits and a letter: 133 k, 2.10 M, 34.0 T."""
     if value is None:
         return "-"
-    for size, letter in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for size, letter in ((1e21, "Z"), (1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:.{0 if value >= 100 * size else 1 if value >= 10 * size else 2}f} {letter}"
     return f"{value:.0f}"

@@ -47,7 +47,7 @@ def measure(request: dict[str, Any]) -> None:
     model, _ = models.load(request["model"], request["settings"]["dtype"], device)
     loading = time.monotonic() - start
     found = sample(_batches(model, request), request["seconds"])
-    found |= {"loading": loading, "peak_bytes": memory.peak(device), **memory.describe(device)}
+    found |= {"loading": loading, "peak_bytes": memory.expected(device), **memory.describe(device)}
     out.write_text(json.dumps(found, indent=1) + "\n")
 
 
@@ -86,6 +86,8 @@ def _batches(model: Any, request: dict[str, Any]) -> list[Batch]:
         texts, shards = open_texts(Path(request["texts"]) / name), Shards(Path(request["shards"]) / name)
         fits = np.flatnonzero(texts.length <= window)
         rows = np.intersect1d(fits, shards.missing(texts.ids))
+        if not len(rows):
+            continue
         reader = engine.Engine(model, texts, fits, budget)
         own = texts.length - reader.shared
         order = rows[np.argsort(-own[rows], kind="stable")]

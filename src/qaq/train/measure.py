@@ -70,7 +70,7 @@ def _measured(request: dict[str, Any], tokenizer: Any, rows: list[Row]) -> dict[
     tokens = [padded(lengths[i * batch : (i + 1) * batch], micro) for i in range(len(updates))]
     shuffled = np.random.default_rng(1).permutation([len(row.ids) for row in rows])
     return {"padded": padded(shuffled, micro) / len(rows), **_rates(updates, tokens), "loading": loading,
-            "peak_bytes": memory.peak(device), **memory.describe(device)}  # fmt: skip
+            "peak_bytes": memory.expected(device), **memory.describe(device)}  # fmt: skip
 
 
 def _rates(updates: list[tuple[float, float]], tokens: list[int]) -> dict[str, float]:
