@@ -64,6 +64,9 @@ def _notes(estimate: dict[str, Any]) -> list[str]:
     if estimate["pairs_counted"] < estimate["pairs"]:
         notes.append(f"- Tokens are counted on a random sample of {estimate['pairs_counted']:,} of {estimate['pairs']:,} pairs "
                      "(estimate.pairs); ± is one standard error.")  # fmt: skip
+    if any("seconds" in part["here"] for part in estimate["parts"]):
+        notes.append("- Here: as fast as this machine was while it was timed, so let nothing else run; ± is one standard error of "
+                     "the sample, the machine's own changes come on top.")  # fmt: skip
     assumed = estimate["assumed"]
     notes.append(f"- Accelerators: assumed are {assumed['flops_share']:.0%} of the peak BF16 rate and "
                  f"{assumed['bandwidth_share']:.0%} of the memory bandwidth (estimate.flops_share, estimate.bandwidth_share), one "
