@@ -14,7 +14,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 CONF = HERE.parent / "conf"
 sys.path.insert(0, str(HERE))
-GROUPS = ("data", "scorer", "selector", "target", "train", "evaluate", "tracking", "launch", "debug")
+GROUPS = ("data", "scorer", "selector", "target", "train", "evaluate", "tracking", "launch", "estimate", "debug")
 STARTED: list[Path] = []  # directories of the jobs that ran in this process
 
 HELP = """Select the code instructions worth training on, train on them, and measure the result (QAQ, XCoder).
@@ -27,6 +27,7 @@ HELP = """Select the code instructions worth training on, train on them, and mea
 
 Options (option=value; values and their sources are in conf/):
   stages=[load,score,select,train,evaluate]   the first one or more of these
+  stages=[estimate]    what they would cost: tokens, FLOPs, hours and memory, here and on accelerators
   budget=0.25          pairs to keep: a fraction in (0, 1], or a whole number from 2
   seed=0               seed of the selection (random); data.seed and train.seed are their own
   data.limit=N         the first N records        data.noise=0.3   spoil 30% with known labels, to grade a selector

@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 STAGES = ("load", "score", "select", "train", "evaluate")
+ESTIMATE = "estimate"  # a list of its own: what the stages would cost; reads the pairs, keeps nothing but their tokens
 
 
 _KNOB = {"knob": True}
@@ -226,6 +227,17 @@ class RayConfig(ClusterConfig):
 
 
 @dataclass
+class EstimateConfig:
+    """How `stages=[estimate]` counts and measures; nothing here enters another stage."""
+
+    name: str = MISSING
+    pairs: int = MISSING
+    seconds: float = MISSING
+    flops_share: float = MISSING
+    bandwidth_share: float = MISSING
+
+
+@dataclass
 class Config:
     """The whole experiment. `selector` is checked against the Settings of src/qaq/select/<selector.name>.py."""
 
@@ -242,6 +254,7 @@ class Config:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     launch: LaunchConfig = field(default_factory=LaunchConfig)
+    estimate: EstimateConfig = field(default_factory=EstimateConfig)
     debug: Any = None
 
 
@@ -289,13 +302,15 @@ def check(cfg: DictConfig) -> None:
     _check_budget(cfg.budget)
     _in_range("data.noise", cfg.data.noise, 0, 1)
     _in_range("train.warmup", cfg.train.warmup, 0, 1)
+    _in_range("estimate.flops_share", cfg.estimate.flops_share, 0.01, 1)
+    _in_range("estimate.bandwidth_share", cfg.estimate.bandwidth_share, 0.01, 1)
     for option in ("data.limit", "evaluate.limit", "scorer.max_length", "scorer.tokens_per_batch"):
         value = OmegaConf.select(cfg, option)
         if value is not None and value < 1:
             raise ValueError(f"{option}={value}: give a whole number of at least 1, or null for no limit")
     for option in ("train.epochs", "train.max_length", "train.micro_batch_size", "evaluate.max_new_tokens",
                    "evaluate.seconds", "evaluate.memory_mb", "evaluate.batch_size", "evaluate.workers",
-                   "scorer.tokens_per_shard", "launch.workers"):  # fmt: skip
+                   "scorer.tokens_per_shard", "launch.workers", "estimate.pairs", "estimate.seconds"):  # fmt: skip
         value = OmegaConf.select(cfg, option)
         if value <= 0:
             raise ValueError(f"{option}={value}: must be above 0")
@@ -312,8 +327,9 @@ def check(cfg: DictConfig) -> None:
 
 
 def _check_stages(stages: list[str]) -> None:
-    if not stages or tuple(stages) != STAGES[: len(stages)]:
-        raise ValueError(f"stages={stages}: give the first one or more of {list(STAGES)}, in that order")
+    if stages != [ESTIMATE] and (not stages or tuple(stages) != STAGES[: len(stages)]):
+        raise ValueError(f"stages={stages}: give the first one or more of {list(STAGES)}, in that order, or "
+                         f"[{ESTIMATE}] alone")  # fmt: skip
 
 
 def _check_budget(budget: Any) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from qaq import launch, models
-from qaq.config import STAGES
+from qaq.config import ESTIMATE, STAGES
 from qaq.store import Entry, Store, canonical, fingerprint
 from qaq.tracking import Tracker
 
@@ -72,7 +72,8 @@ class Job:
         its files can change or go, and a kept link would then serve other weights under the old key."""
 
         def build(out: Path) -> None:
-            self.worker("qaq.models", {"spec": spec, "out": str(out)})
+            weights = ESTIMATE not in self.cfg["stages"]  # what an estimate has no need to fetch
+            self.worker("qaq.models", {"spec": spec, "out": str(out), "weights": weights})
 
         name = f"model_{stage}"
         if spec["packages"]:

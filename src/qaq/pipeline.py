@@ -1,4 +1,4 @@
-"""The method on one page: load, score, select, train, evaluate.
+"""The method on one page: load, score, select, train, evaluate; `estimate` says beforehand what that would cost.
 
 Each stage is a function of its settings and its input tables; the store keeps what it made under their digest, so a
 sweep scores once and two selectors that keep the same pairs share one training run. This process never loads torch:
@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from qaq import data, evaluate, launch, noise, report, score, select
+from qaq import data, estimate, evaluate, launch, noise, reading, report, score, select
 from qaq.config import SECTIONS, TrainConfig, identity, pairs_for
 from qaq.export import export, gather
 from qaq.job import Job, blank_result, versions
@@ -31,10 +31,8 @@ from qaq.train.recipe import recipe
 log = logging.getLogger(__name__)
 
 # Raised when a stage's code changes what it makes; part of every key.
-VERSIONS = {"examples": data.VERSION, "texts": 1, "likelihood": 3, "checkpoint": 2, "solutions": 1, "verdicts": 1,
+VERSIONS = {"examples": data.VERSION, **reading.VERSIONS, "checkpoint": 2, "solutions": 1, "verdicts": 1,
             "calibration": 1}  # fmt: skip
-# What decides the tokens that are read.
-_RENDERING = ("protocol", "system_prompt", "reverse_instruction")
 
 
 def run(cfg: dict[str, Any], run_dir: Path, group: str, overrides: list[str]) -> dict[str, Any]:
@@ -66,6 +64,8 @@ def _facts(cfg: dict[str, Any]) -> dict[str, Any]:
 def _stages(job: Job) -> None:
     wanted = job.cfg["stages"]
     examples = load(job)
+    if "estimate" in wanted:
+        estimate.run(job, examples)
     if "score" not in wanted:
         return
     if job.cfg["launch"]["dry_run"]:
@@ -131,39 +131,19 @@ def score_pairs(job: Job, examples: Path) -> pa.Table:
 def _likelihood(job: Job, stage: str, spec: dict[str, Any], examples: Path) -> pa.Table:
     scorer, model = job.cfg["scorer"], job.model(stage, spec)
     ids = read(examples, ["id"])["id"].to_pylist()
-    inputs = {"examples": digest_of_ids(ids), "model": model.key}
-    named = {"name": spec["name"], "settings": scorer}
-    texts = job.store.entry(
-        "texts",
-        VERSIONS["texts"],
-        {**_reading(scorer, _RENDERING), "passes": scorer["passes"]},
-        inputs,
-        lambda out: job.worker(
-            "qaq.score.tokenise",
-            {**named, "model": str(model.directory()), "examples": str(examples), "out": str(out)},
-        ),
-    )
-    # Shards are shared by all data sets read in the same way: a pair scored once is never scored again.
-    how = {
-        "version": VERSIONS["likelihood"],
-        "model": model.key,
-        **_reading(scorer, (*_RENDERING, "dtype", "max_length")),
-    }
-    shards = job.store.root / "shards" / fingerprint(how)[:24]
+    what = reading.inputs(digest_of_ids(ids), model)
+    texts = reading.texts(job, spec, what, examples, model.directory)
+    shards = reading.shards(job, model)
 
     def build(out: Path) -> None:
-        ask = {**named, "passes": scorer["passes"], "texts": str(texts.path), "shards": str(shards)}
-        ask["model"] = str(model.directory())
+        ask = {"name": spec["name"], "settings": scorer, "passes": scorer["passes"], "texts": str(texts.path)}
+        ask |= {"model": str(model.directory()), "shards": str(shards)}
         job.workers("qaq.score", ask, score.left(texts.path, shards, scorer["passes"]))
         write(score.likelihood(shards, scorer["passes"], ids, spec["name"]), out / "likelihood.parquet")
 
-    settings = {**how, "passes": scorer["passes"], "name": spec["name"]}
-    entry = job.keep(stage, job.store.entry("likelihood", VERSIONS["likelihood"], settings, inputs, build))
+    settings = {**reading.how(job, model), "passes": scorer["passes"], "name": spec["name"]}
+    entry = job.keep(stage, job.store.entry("likelihood", reading.VERSIONS["likelihood"], settings, what, build))
     return read(entry.path / "likelihood.parquet")
-
-
-def _reading(scorer: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    return {name: scorer[name] for name in names}
 
 
 def _quarantine_too_long(job: Job, examples: Path, likelihood: pa.Table) -> None:

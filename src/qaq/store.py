@@ -73,9 +73,8 @@ class Store:
     def entry(self, stage: str, version: int, settings: Mapping[str, Any], inputs: Mapping[str, str],
               build: Callable[[Path], None]) -> Entry:  # fmt: skip
         """The entry for these settings and input digests, made by `build(directory)` if it is not there."""
-        what = {"stage": stage, "version": version, "settings": canonical(settings), "inputs": canonical(inputs)}
-        key = fingerprint(what)[:24]
-        place = self.root / stage / key
+        what, place = self._place(stage, version, settings, inputs)
+        key = place.name
         place.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(place.with_name(f".{key}.lock")):
             if place.is_dir():
@@ -85,6 +84,15 @@ class Store:
             seconds = _build(place, {**what, **self.facts}, build)
         log.info("%s %s: done in %.1f s", stage, key, seconds)
         return Entry(key, place, False, seconds)
+
+    def holds(self, stage: str, version: int, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> bool:
+        """Whether `entry` would find it made."""
+        return self._place(stage, version, settings, inputs)[1].is_dir()
+
+    def _place(self, stage: str, version: int, settings: Mapping[str, Any],
+               inputs: Mapping[str, str]) -> tuple[dict[str, Any], Path]:  # fmt: skip
+        what = {"stage": stage, "version": version, "settings": canonical(settings), "inputs": canonical(inputs)}
+        return what, self.root / stage / fingerprint(what)[:24]
 
 
 def _build(place: Path, what: dict[str, Any], build: Callable[[Path], None]) -> float:

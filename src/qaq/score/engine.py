@@ -36,8 +36,9 @@ class Engine:
     """
 
     def __init__(self, model: Any, texts: Texts, rows: np.ndarray, tokens_per_batch: int) -> None:
-        self.model, self.texts, self.tokens_per_batch = model, texts, tokens_per_batch
+        self.model, self.texts = model, texts
         self.packs = len(rows) > 0 and _packs(model, texts, rows)
+        self.tokens_per_batch = tokens_per_batch if self.packs else 1
         opening = texts.shared(rows) if self.packs else []
         self.shared, self.cache = len(opening), _read_shared(model, opening) if len(opening) else None
 
@@ -50,8 +51,7 @@ class Engine:
         pending: list[tuple[np.ndarray, torch.Tensor]] = []
         first = 0
         while first < len(order):
-            size = fitting(lengths[order[first:]], self.tokens_per_batch) if self.packs else 1
-            batch = order[first : first + size]
+            batch = order[first : first + fitting(lengths[order[first:]], self.tokens_per_batch)]
             try:
                 pending.append((batch, self._batch_sums(rows[batch])))
             except torch.OutOfMemoryError:
