@@ -54,8 +54,8 @@ VERDICTS = _schema("VERDICTS", "task_id sample", task_id=_s, sample=_i32, base_p
                    seconds=_f64)  # fmt: skip
 
 # low and high bound the 95% interval of value; selector is "base" for the target before fine-tuning.
-RESULTS = _schema("RESULTS", "run selector benchmark metric", run=_s, benchmark=_s, metric=_s, selector=_s, budget=_s,
-                  seed=_i64, models=_s, value=_f64, low=_f64, high=_f64, tasks=_i64)  # fmt: skip
+RESULTS = _schema("RESULTS", "run selector benchmark metric", run=_s, benchmark=_s, metric=_s, selector=_s,
+                  budget=_s, seed=_i64, train_seed=_i64, models=_s, value=_f64, low=_f64, high=_f64, tasks=_i64)  # fmt: skip
 
 
 def pair_id(query: str, answer: str) -> str:

@@ -16,14 +16,15 @@ import numpy as np
 
 from qaq import evaluate, models, reading, select
 from qaq.config import pairs_for
-from qaq.estimate import cost
-from qaq.estimate.cost import Memory, Shape
+from qaq import cost
+from qaq.cost import Memory, Shape
 from qaq.job import Job, Model
 from qaq.launch import WorkerFailed
 from qaq.score.shards import Shards
 from qaq.score.texts import Texts, open_texts
 from qaq.tables import digest_of_ids, read, write
-from qaq.train.recipe import recipe, split
+from qaq.train.plan import split, updates
+from qaq.train.recipe import recipe
 
 _READ_AT_ONCE = 2048  # tokens a scorer's batch holds at least
 
@@ -126,7 +127,7 @@ def training(job: Job, pairs: Pairs) -> Part:
                                               + _error_of_some(tokens, count, pairs.all))  # fmt: skip
     epoch = cost.training(shape, tokens, learned.sum(), settings["gradient_checkpointing"])
     part.flops = epoch * kept * settings["epochs"]
-    part.needed = part.memory.of(split(settings["batch_size"], settings["micro_batch_size"])[0] * int(tokens.max()))
+    part.needed = part.memory.of(split(settings["batch_size"], settings["micro_batch_size"]).micro * int(tokens.max()))
     part.here = _training_here(found, settings, len(tokens) * kept, part.tokens_error / part.tokens)
     return part
 

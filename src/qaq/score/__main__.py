@@ -45,7 +45,7 @@ class _Pass:
 
     def __init__(self, model: Any, texts: Texts, settings: dict[str, Any]) -> None:
         self.texts = texts
-        self.window = min(models.window(model), settings["max_length"] or models.window(model))
+        self.window = min(models.window(model.config), settings["max_length"] or models.window(model.config))
         budget = settings["tokens_per_batch"] or engine.default_tokens_per_batch(model)
         fits = np.flatnonzero(texts.length <= self.window)
         self.engine = engine.Engine(model, texts, fits, budget)
