@@ -25,8 +25,11 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from omegaconf import OmegaConf  # noqa: E402
 
-from qaq import data, models  # noqa: E402
-from qaq import cost  # noqa: E402
+from qaq import (  # noqa: E402
+    cost,
+    data,
+    models,
+)
 from qaq.score import engine, spans  # noqa: E402
 from qaq.score.texts import Texts, open_texts, write_texts  # noqa: E402
 

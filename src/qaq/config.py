@@ -163,7 +163,7 @@ class TrainConfig:
     micro_batch_size: int = knob()
     gradient_checkpointing: bool = knob()
     packing: bool = knob()
-    deepspeed: Any = knob()
+    deepspeed: Any = field(default=MISSING, metadata=_KNOB)
     save_steps: int = knob()
     keep_checkpoints: int = knob()
 
@@ -335,7 +335,9 @@ def check(cfg: DictConfig) -> None:
     if cfg.train.dtype is Dtype.float16:
         raise ValueError("train.dtype=float16 would need loss scaling: use bfloat16 or float32")
     if not cfg.train.seeds or len(set(cfg.train.seeds)) < len(cfg.train.seeds):
-        raise ValueError(f"train.seeds={list(cfg.train.seeds)}: give one or more different whole numbers, a training for each")
+        raise ValueError(
+            f"train.seeds={list(cfg.train.seeds)}: give one or more different whole numbers, a training for each"
+        )
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", cfg.launch.device):
         raise ValueError(f"launch.device={cfg.launch.device}: give auto, cpu, cuda or cuda:N")
     for option in ("scorer.model", "scorer.weak", "target"):

@@ -189,7 +189,10 @@ def fine_tune(job: Job, examples: Path, subset: pa.Table, pairs: int) -> dict[in
     """SUBSET -> a CHECKPOINT for each of train.seeds. Its recipe follows from the subset's share of all `pairs`."""
     chosen = recipe(job.cfg["train"], subset.num_rows / pairs)
     with job.tracker.stage("train") as records:
-        return {seed: _checkpoint(job, examples, subset, pairs, {**chosen, "seed": seed}, records) for seed in chosen["seeds"]}
+        return {
+            seed: _checkpoint(job, examples, subset, pairs, {**chosen, "seed": seed}, records)
+            for seed in chosen["seeds"]
+        }
 
 
 def _checkpoint(job: Job, examples: Path, subset: pa.Table, pairs: int, settings: dict[str, Any],
@@ -314,7 +317,11 @@ def _card(job: Job, pairs: int) -> dict[str, Any]:
 
 
 def _recipe(settings: dict[str, Any]) -> dict[str, Any]:
-    return {f"train.{name}": value for name, value in settings.items() if value is not None and name not in ("by_share", "seeds")}
+    return {
+        f"train.{name}": value
+        for name, value in settings.items()
+        if value is not None and name not in ("by_share", "seeds")
+    }
 
 
 def _link(link: Path, target: Path) -> None:

@@ -75,7 +75,9 @@ def _means(rows: list[dict[str, Any]]) -> dict[str, str]:
     for metric in dict.fromkeys(row["metric"] for row in rows):
         some = [row for row in rows if row["metric"] == metric]
         values = [row["value"] for row in some if row["value"] is not None]
-        found[metric] = interval(some[0]) if len(some) == 1 or not values else f"{np.mean(values):.4f}, {len(values)} seeds"
+        found[metric] = (
+            interval(some[0]) if len(some) == 1 or not values else f"{np.mean(values):.4f}, {len(values)} seeds"
+        )
     return found
 
 
@@ -124,7 +126,7 @@ def loss_figure(lines: list[dict[str, Any]], file: Path) -> None:
 
 def model_card(made: Path, base: str, facts: dict[str, Any]) -> None:
     """README.md and loss.png in `made`/model, from the training.jsonl and counts.json beside it."""
-    lines = read_jsonl(made / "training.jsonl")
+    lines = list(read_jsonl(made / "training.jsonl"))
     counts = json.loads((made / "counts.json").read_text())
     loss_figure(lines, made / "model" / "loss.png")
     rows = "\n".join(f"| {name} | {value} |" for name, value in {**facts, **counts}.items())
@@ -167,7 +169,11 @@ def summary(result: dict[str, Any]) -> str:
 
 def _model(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     seeds = {one["train_seed"] for one in rows} - {None}
-    return f"{row['selector']}, seed {row['train_seed']}" if len(seeds) > 1 and row["train_seed"] is not None else row["selector"]
+    return (
+        f"{row['selector']}, seed {row['train_seed']}"
+        if len(seeds) > 1 and row["train_seed"] is not None
+        else row["selector"]
+    )
 
 
 def _noise_tables(result: dict[str, Any]) -> list[str]:

@@ -55,19 +55,20 @@ def _sound(folder: Path, facts: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """(manifest, what is wrong with the checkpoint; nothing if it is sound)."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
+        written = dict(manifest["files"])
     except FileNotFoundError:
         return {}, f"it has no {MANIFEST}: it was not written to its end"
-    except ValueError as error:
-        return {}, f"{MANIFEST} cannot be read: {error}"
+    except (ValueError, TypeError, KeyError) as error:
+        return {}, f"its {MANIFEST} cannot be read: {error}"
     for name, wanted in facts.items():
         if manifest.get(name) != wanted:
             return {}, f"its {name} is {manifest.get(name)}, this run's is {wanted}"
     found = _digests(folder)
-    for name, written in manifest["files"].items():
+    for name, digest in written.items():
         if name not in found:
             return {}, f"{name} is missing"
-        if found[name] != written:
-            return {}, f"{name} is not what was written: {found[name][0]:,} of {written[0]:,} bytes, or other ones"
+        if found[name] != digest:
+            return {}, f"{name} is not what was written: {found[name][0]:,} of {digest[0]:,} bytes, or other ones"
     return manifest, ""
 
 

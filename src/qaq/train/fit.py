@@ -155,7 +155,9 @@ def _check(settings: dict[str, Any]) -> None:
         if settings[name] is None:
             raise ValueError(f"train.{name} is not set: resolve the settings with qaq.train.recipe first")
     if settings["adapter"] and _engine(settings["deepspeed"]) == "zero3":
-        raise ValueError("train.adapter with train/deepspeed=zero3: an adapter cannot be merged into divided weights; use zero2")
+        raise ValueError(
+            "train.adapter with train/deepspeed=zero3: an adapter cannot be merged into divided weights; use zero2"
+        )
 
 
 def one_device(choice: str) -> None:
@@ -246,7 +248,10 @@ def _costs(rows: list[Row], order: np.ndarray, model: str, settings: dict[str, A
     lengths = np.array([len(row.ids) for row in rows])
     learned = lengths - np.array([row.prompt for row in rows])
     updates = [update[update >= 0] for update in order]
-    epochs, tokens = np.cumsum([len(update) for update in updates]) / len(rows), [lengths[update].sum() for update in updates]
+    epochs, tokens = (
+        np.cumsum([len(update) for update in updates]) / len(rows),
+        [lengths[update].sum() for update in updates],
+    )
     try:
         shape = cost.shape(Path(model))
     except ValueError as error:
