@@ -7,42 +7,59 @@ dataset_info.json  the entry LLaMA-Factory asks for
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from qaq.tables import write_jsonl
+from qaq.spool import Spool
+from qaq.tables import json_line
 
 _COLUMNS = ["id", "query", "answer", "record"]
+_BATCH = 1024  # rows of EXAMPLES held at a time
 
 
 def export(examples: Path, subset: pa.Table, card: dict[str, Any], out: Path) -> None:
     """Write the folder. `card` holds what the dataset card states, as name -> value."""
     out.mkdir()
-    rows = gather(examples, subset["id"].to_pylist(), _COLUMNS)
-    write_jsonl((json.loads(row["record"]) for row in rows), out / "selected.jsonl")
-    write_jsonl((_messages(row) for row in rows), out / "messages.jsonl")
-    (out / "README.md").write_text(_card(card, len(rows)), encoding="utf-8")
+    with ExitStack() as stack:
+        selected, messages = (
+            stack.enter_context((out / name).open("w", encoding="utf-8"))
+            for name in ("selected.jsonl", "messages.jsonl")
+        )
+        for row in gather(examples, subset["id"].to_pylist(), _COLUMNS, out):
+            selected.write(json_line(json.loads(row["record"])))
+            messages.write(json_line(_messages(row)))
+    (out / "README.md").write_text(_card(card, subset.num_rows), encoding="utf-8")
     (out / "dataset_info.json").write_text(json.dumps(_llama_factory(), indent=2) + "\n")
 
 
-def gather(examples: Path, ids: list[str], columns: list[str]) -> list[dict[str, Any]]:
-    """The rows of `ids`, in that order, read a row group at a time so that only they are held."""
-    place = {id: rank for rank, id in enumerate(ids)}
-    rows: list[Any] = [None] * len(ids)
-    for batch in _kept(examples, pa.array(ids, pa.string()), columns):
-        for row in batch.to_pylist():
-            rows[place[row["id"]]] = row
-    return rows
+def gather(examples: Path, ids: Sequence[str], columns: list[str], scratch: Path) -> Iterator[dict[str, Any]]:
+    """The rows of `ids`, in that order; KeyError if one is not there.
+
+    They are laid down in the file's order, in an unnamed file in the folder `scratch`, and picked up in the order asked
+    for: where each one lies is all that is held, however many and however long they are.
+    """
+    rank = {id: i for i, id in enumerate(ids)}
+    with Spool(scratch) as spool:
+        places = _lay_down(examples, rank, columns, spool) if rank else []
+        for id, place in zip(ids, places, strict=True):
+            if place < 0:
+                raise KeyError(f"{examples} has no row {id}")
+            yield spool.get(place)
 
 
-def _kept(examples: Path, ids: pa.Array, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    for batch in pq.ParquetFile(examples).iter_batches(columns=columns):
-        yield batch.filter(pc.is_in(batch["id"], value_set=ids))
+def _lay_down(examples: Path, rank: dict[str, int], columns: list[str], spool: Spool) -> list[int]:
+    """Put away the rows of the ids in `rank`; where each lies, in that order, -1 for one that is not there."""
+    places = [-1] * len(rank)
+    for batch in pq.ParquetFile(examples).iter_batches(_BATCH, columns=columns):
+        wanted = pa.array([id in rank for id in batch["id"].to_pylist()], pa.bool_())
+        for row in batch.filter(wanted).to_pylist():
+            places[rank[row["id"]]] = spool.put(row)
+    return places
 
 
 def _messages(row: dict[str, Any]) -> dict[str, Any]:

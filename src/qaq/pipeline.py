@@ -115,20 +115,10 @@ def score_pairs(job: Job, examples: Path) -> pa.Table:
 
 
 def _likelihood(job: Job, stage: str, spec: dict[str, Any], examples: Path) -> pa.Table:
+    """LIKELIHOOD of one scorer. Only if something is missing are the pairs tokenised and the model asked for."""
     scorer, model = job.cfg["scorer"], job.model(stage, spec)
-    ids = read(examples, ["id"])["id"].to_pylist()
+    passes, ids = scorer["passes"], read(examples, ["id"])["id"].to_pylist()
     inputs = {"examples": digest_of_ids(ids), "model": model.key}
-    named = {"name": spec["name"], "settings": scorer}
-    texts = job.store.entry(
-        "texts",
-        VERSIONS["texts"],
-        {**_reading(scorer, _RENDERING), "passes": scorer["passes"]},
-        inputs,
-        lambda out: job.worker(
-            "qaq.score.tokenise",
-            {**named, "model": str(model.directory()), "examples": str(examples), "out": str(out)},
-        ),
-    )
     # Shards are shared by all data sets read in the same way: a pair scored once is never scored again.
     how = {
         "version": VERSIONS["likelihood"],
@@ -136,16 +126,29 @@ def _likelihood(job: Job, stage: str, spec: dict[str, Any], examples: Path) -> p
         **_reading(scorer, (*_RENDERING, "dtype", "max_length")),
     }
     shards = job.store.root / "shards" / fingerprint(how)[:24]
+    asked = ("likelihood", VERSIONS["likelihood"], {**how, "passes": passes, "name": spec["name"]}, inputs)
+    ask = None
+    if not job.store.holds(*asked) and score.missing(shards, passes, ids):
+        ask = {"name": spec["name"], "settings": scorer, "model": str(model.directory())}
+        texts = _texts(job, ask, examples, inputs)
+        ask |= {"passes": passes, "texts": str(texts.path), "shards": str(shards)}
 
     def build(out: Path) -> None:
-        ask = {**named, "passes": scorer["passes"], "texts": str(texts.path), "shards": str(shards)}
-        ask["model"] = str(model.directory())
-        job.worker("qaq.score", ask, job.cfg["launch"]["workers"])
-        write(score.likelihood(shards, scorer["passes"], ids, spec["name"]), out / "likelihood.parquet")
+        if ask:
+            job.worker("qaq.score", ask, job.cfg["launch"]["workers"])
+        write(score.likelihood(shards, passes, ids, spec["name"]), out / "likelihood.parquet")
 
-    settings = {**how, "passes": scorer["passes"], "name": spec["name"]}
-    entry = job.keep(stage, job.store.entry("likelihood", VERSIONS["likelihood"], settings, inputs, build))
-    return read(entry.path / "likelihood.parquet")
+    return read(job.keep(stage, job.store.entry(*asked, build)).path / "likelihood.parquet")
+
+
+def _texts(job: Job, ask: dict[str, Any], examples: Path, inputs: dict[str, str]) -> Entry:
+    """The token sequences of every pass."""
+
+    def build(out: Path) -> None:
+        job.worker("qaq.score.tokenise", {**ask, "examples": str(examples), "out": str(out)})
+
+    settings = _reading(job.cfg["scorer"], (*_RENDERING, "passes"))
+    return job.store.entry("texts", VERSIONS["texts"], settings, inputs, build)
 
 
 def _reading(scorer: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
@@ -154,7 +157,7 @@ def _reading(scorer: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
 
 def _quarantine_too_long(job: Job, examples: Path, likelihood: pa.Table) -> None:
     over = score.too_long(likelihood)
-    rows = gather(examples, [id for id, _ in over], ["id", "row", "record"])
+    rows = gather(examples, [id for id, _ in over], ["id", "row", "record"], job.dir)
     with (job.dir / "quarantine.jsonl").open("a", encoding="utf-8") as out:
         for row, (_, tokens) in zip(rows, over, strict=True):
             reason = (
@@ -182,9 +185,8 @@ def select_pairs(job: Job, examples: Path, metrics: pa.Table) -> pa.Table:
         export(examples, subset, _card(job, metrics.num_rows), job.dir / "subset")
         _link(job.dir / "selected.jsonl", Path("subset/selected.jsonl"))
         if job.cfg["data"]["noise"]:
-            labels = read(examples, ["id", "noise"]).to_pydict()
-            kinds = dict(zip(labels["id"], labels["noise"], strict=True))
-            job.result |= noise.grade(metrics, kinds, subset, options, count, job.cfg["seed"])
+            labels = read(examples, ["id", "noise"])
+            job.result |= noise.grade(metrics, labels, subset, options, count, job.cfg["seed"])
         report.rmi_figure(metrics, subset, job.dir / "rmi.png")
         records.log({"pairs": metrics.num_rows, "selected": subset.num_rows, **job.result.get("noise", {})})
     log.info("select: %s keeps %d of %d pairs", options["name"], subset.num_rows, metrics.num_rows)
@@ -199,8 +201,8 @@ def fine_tune(job: Job, examples: Path, subset: pa.Table, pairs: int) -> Entry:
     inputs = {"pairs": digest_of_ids(subset["id"].to_pylist()), "model": base.key}
 
     def build(out: Path) -> None:
-        rows = gather(examples, sorted(subset["id"].to_pylist()), ["id", "query", "answer"])
-        write(pa.Table.from_pylist(rows), out / "rows.parquet")
+        rows = gather(examples, sorted(subset["id"].to_pylist()), ["id", "query", "answer"], out)
+        write(pa.Table.from_pylist(list(rows)), out / "rows.parquet")
         ask = {"model": str(base.directory()), "rows": str(out / "rows.parquet"), "settings": chosen, "out": str(out)}
         job.worker("qaq.train", ask)
 

@@ -70,12 +70,16 @@ class Store:
     def __init__(self, root: Path, facts: Mapping[str, Any] | None = None) -> None:
         self.root, self.facts = Path(root).resolve(), dict(facts or {})
 
+    def holds(self, stage: str, version: int, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> bool:
+        """Whether the entry is there."""
+        return self._place(_what(stage, version, settings, inputs)).is_dir()
+
     def entry(self, stage: str, version: int, settings: Mapping[str, Any], inputs: Mapping[str, str],
               build: Callable[[Path], None]) -> Entry:  # fmt: skip
         """The entry for these settings and input digests, made by `build(directory)` if it is not there."""
-        what = {"stage": stage, "version": version, "settings": canonical(settings), "inputs": canonical(inputs)}
-        key = fingerprint(what)[:24]
-        place = self.root / stage / key
+        what = _what(stage, version, settings, inputs)
+        place = self._place(what)
+        key = place.name
         place.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(place.with_name(f".{key}.lock")):
             if place.is_dir():
@@ -85,6 +89,13 @@ class Store:
             seconds = _build(place, {**what, **self.facts}, build)
         log.info("%s %s: done in %.1f s", stage, key, seconds)
         return Entry(key, place, False, seconds)
+
+    def _place(self, what: dict[str, Any]) -> Path:
+        return self.root / what["stage"] / fingerprint(what)[:24]
+
+
+def _what(stage: str, version: int, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str, Any]:
+    return {"stage": stage, "version": version, "settings": canonical(settings), "inputs": canonical(inputs)}
 
 
 def _build(place: Path, what: dict[str, Any], build: Callable[[Path], None]) -> float:

@@ -17,6 +17,11 @@ def likelihood(shards: Path, passes: list[str], ids: list[str], model: str) -> p
     return pa.concat_tables([_of_pass(shards / name, name, wanted, model) for name in passes])
 
 
+def missing(shards: Path, passes: list[str], ids: list[str]) -> bool:
+    """Whether a pass lacks any of the `ids`."""
+    return any(len(Shards(shards / name).missing(np.array(ids))) for name in passes)
+
+
 def _of_pass(folder: Path, name: str, wanted: pa.Array, model: str) -> pa.Table:
     held = Shards(folder).read()
     held = held.filter(pc.is_in(held["id"], value_set=wanted)).sort_by("id")
