@@ -14,7 +14,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 CONF = HERE.parent / "conf"
 sys.path.insert(0, str(HERE))
-GROUPS = ("data", "scorer", "selector", "target", "train", "evaluate", "tracking", "launch", "debug")
+GROUPS = ("data", "scorer", "selector", "target", "train", "evaluate", "tracking", "launch", "estimate", "debug")
 STARTED: list[Path] = []  # directories of the jobs that ran in this process
 
 HELP = """Select the code instructions worth training on, train on them, and measure the result (QAQ, XCoder).
@@ -27,10 +27,13 @@ HELP = """Select the code instructions worth training on, train on them, and mea
 
 Options (option=value; values and their sources are in conf/):
   stages=[load,score,select,train,evaluate]   the first one or more of these
+  stages=[estimate]    what they would cost: tokens, FLOPs, hours and memory, here and on accelerators
   budget=0.25          pairs to keep: a fraction in (0, 1], or a whole number from 2
   seed=0               seed of the selection (random); data.seed and train.seed are their own
   data.limit=N         the first N records        data.noise=0.3   spoil 30% with known labels, to grade a selector
   hydra.run.dir=DIR    where this run goes        store_dir=DIR    where results are kept for re-use (runs/store)
+  launch=slurm|ray     score on a cluster              launch.workers=N  scoring processes
+  launch.dry_run=true  print what scoring would start, and end there
   tracking=wandb|offline|off                      Weights & Biases; metrics.jsonl is always written
 
 Groups (group=name):
@@ -46,9 +49,9 @@ def main(argv: list[str]) -> int:
         return 0
     from hydra._internal.utils import get_args_parser
 
-    from qaq import refuse
+    from qaq import config, refuse
 
-    _register()
+    config.register()
     asked = get_args_parser().parse_args(argv)
     sweep, overrides = asked.multirun, asked.overrides
     try:
@@ -96,14 +99,6 @@ def _place(overrides: list[str], sweep: bool) -> tuple[Path, list[str]]:
     return place, [f"{option}={place}"]
 
 
-def _register() -> None:
-    from hydra.core.config_store import ConfigStore
-
-    from qaq.config import Config
-
-    ConfigStore.instance().store("schema", node=Config)
-
-
 def _hydra(argv: list[str]) -> None:
     import hydra
 
@@ -142,7 +137,7 @@ def _finish(place: Path, jobs: list[Path], sweep: bool) -> int:
     elif results:
         print(report.summary(results[0]))
     print(f"\ndirectory: {place if sweep else jobs[0]}")
-    return 0 if len(results) == len(jobs) and all(r["status"] == "complete" for r in results) else 1
+    return 0 if len(results) == len(jobs) and all(r["status"] in ("complete", "dry run") for r in results) else 1
 
 
 if __name__ == "__main__":

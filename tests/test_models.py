@@ -117,3 +117,35 @@ def test_a_hub_model_comes_from_its_pinned_snapshot(tiny_model, tmp_path, monkey
     )
     assert asked == [("a/b", "0" * 40), ("a/c", "1" * 40)]
     assert models.tokenizer(out).chat_template == CHATML
+
+
+def test_weights_are_there_when_every_file_of_the_index_is(tmp_path):
+    assert not models.has_weights(tmp_path)
+    (tmp_path / "model-1.safetensors").write_text("")
+    assert models.has_weights(tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text(
+        '{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}'
+    )
+    assert not models.has_weights(tmp_path)
+    (tmp_path / "model-2.safetensors").write_text("")
+    assert models.has_weights(tmp_path)
+
+
+def test_an_estimate_does_not_fetch_the_weights_of_a_hub_model(tiny_model, tmp_path, monkeypatch):
+    asked = {}
+
+    def snapshot(repo: str, revision: str, allow_patterns: list[str], **_: object) -> str:
+        asked[repo] = allow_patterns
+        return str(tiny_model)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    (tmp_path / "o").mkdir()
+    models.prepare({**SPEC, "id": "a/b", "revision": "0" * 40}, tmp_path / "o", weights=False)
+    assert "*.json" in asked["a/b"]
+    assert "*.safetensors" not in asked["a/b"]
+
+
+def test_packages_that_are_not_installed_are_named():
+    assert models.absent({**SPEC, "packages": ["pytest==" + pytest.__version__]}) is None
+    reason = models.absent({**SPEC, "packages": ["pytest==0.0.1", "no-such-package==1.0"]})
+    assert reason == "its packages are not installed: pip install --no-deps pytest==0.0.1 no-such-package==1.0"

@@ -5,11 +5,10 @@ import sys
 
 import pytest
 from conftest import ROOT
-from hydra.core.config_store import ConfigStore
 
 from qaq import config, refuse
 
-ConfigStore.instance().store("schema", node=config.Config)
+config.register()
 
 
 @pytest.mark.parametrize(("overrides", "message"), [
@@ -42,6 +41,10 @@ ConfigStore.instance().store("schema", node=config.Config)
     (["budget=0"], r"budget=0: give a fraction in \(0, 1\]"),
     (["budget=7.5"], "or a whole number"),
     (["budget=lots"], "budget='lots'"),
+    (["stages=[estimate,score]"], r"stages=\['estimate', 'score'\]: .* or \[estimate\] alone"),
+    (["stages=[load,estimate]"], r"or \[estimate\] alone"),
+    (["estimate.flops_share=0"], r"estimate.flops_share=0.0: must lie in \[0.01, 1\]"),
+    (["estimate.seconds=0"], "estimate.seconds=0.0: must be above 0"),
     (["stages=[score]"], r"stages=\['score'\]: give the first one or more of"),
     (["data.noise=1.5"], r"data.noise=1.5: must lie in \[0, 1\]"),
     (["evaluate.limit=0"], "evaluate.limit=0: give a whole number"),
@@ -72,6 +75,7 @@ def test_every_job_of_a_sweep_is_checked_first():
     ["scorer=paper", "selector=disagreement", "selector.kind=sum_low"], ["selector.max_ifd=null", "selector=ifd"],
     ["train=paper", "target=deepseek_coder_67b_base"], ["model@scorer.model=qwen25_coder_15b_instruct"],
     ["data=jsonl", "data.path=x.json"], ["hydra.run.dir=elsewhere"], ["stages=[load,score]", "tracking=off"],
+    ["stages=[estimate]", "estimate.seconds=5"],
 ])  # fmt: skip
 def test_what_is_right_passes(overrides):
     refuse.check(overrides, sweep=True)
@@ -79,8 +83,10 @@ def test_what_is_right_passes(overrides):
 
 # What a file leaves for the user to say.
 NEEDS = {"scorer=local": ["scorer.model.path=."], "target=local": ["target.path=."], "data=jsonl": ["data.path=x"],
-         "data=hub": ["data.id=a/b"], "selector=disagreement": ["scorer=embedded_pair"]}  # fmt: skip
-GROUPS = ("data", "scorer", "selector", "target", "train", "evaluate", "tracking", "launch", "debug")
+         "data=hub": ["data.id=a/b"], "launch=slurm": ["launch.partition=x", "launch.dry_run=true"],
+         "launch=ray": ["launch.dry_run=true"],
+         "selector=disagreement": ["scorer=embedded_pair"]}  # fmt: skip
+GROUPS = ("data", "scorer", "selector", "target", "train", "evaluate", "tracking", "launch", "estimate", "debug")
 
 
 @pytest.mark.parametrize("group", GROUPS)

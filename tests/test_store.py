@@ -25,6 +25,14 @@ def test_the_same_question_is_computed_once(tmp_path):
     assert again.seconds == first.seconds
 
 
+def test_whether_a_result_is_held_can_be_asked_without_making_it(tmp_path):
+    store = Store(tmp_path)
+    assert not store.holds("stage", 1, {"a": 1}, {})
+    ask(store, {"a": 1})
+    assert store.holds("stage", 1, {"a": 1}, {})
+    assert not store.holds("stage", 2, {"a": 1}, {})
+
+
 @pytest.mark.parametrize("change", [{"settings": {"a": 2}}, {"inputs": {"x": "d2"}}, {"version": 2}])
 def test_a_changed_setting_input_or_version_is_another_question(tmp_path, change):
     question = {"settings": {"a": 1}, "inputs": {"x": "d1"}, "version": 1}

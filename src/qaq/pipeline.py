@@ -1,4 +1,4 @@
-"""The method on one page: load, score, select, train, evaluate.
+"""The method on one page: load, score, select, train, evaluate; `estimate` says beforehand what that would cost.
 
 Each stage is a function of its settings and its input tables; the store keeps what it made under their digest, so a
 sweep scores once and two selectors that keep the same pairs share one training run. This process never loads torch:
@@ -12,13 +12,14 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from qaq import data, evaluate, noise, report, score, select
+from qaq import data, estimate, evaluate, launch, noise, reading, report, score, select
 from qaq.config import SECTIONS, TrainConfig, identity, pairs_for
 from qaq.export import export, gather
 from qaq.job import Job, blank_result, versions
@@ -30,10 +31,8 @@ from qaq.train.recipe import recipe
 log = logging.getLogger(__name__)
 
 # Raised when a stage's code changes what it makes; part of every key.
-VERSIONS = {"examples": data.VERSION, "texts": 1, "likelihood": 2, "checkpoint": 2, "solutions": 1, "verdicts": 1,
+VERSIONS = {"examples": data.VERSION, **reading.VERSIONS, "checkpoint": 2, "solutions": 1, "verdicts": 1,
             "calibration": 1}  # fmt: skip
-# What decides the tokens that are read.
-_RENDERING = ("protocol", "system_prompt", "reverse_instruction")
 
 
 def run(cfg: dict[str, Any], run_dir: Path, group: str, overrides: list[str]) -> dict[str, Any]:
@@ -44,7 +43,7 @@ def run(cfg: dict[str, Any], run_dir: Path, group: str, overrides: list[str]) ->
     start = time.monotonic()
     try:
         _stages(job)
-        job.result["status"] = "complete"
+        job.result["status"] = "dry run" if cfg["launch"]["dry_run"] else "complete"
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt)
         job.result |= {"status": "interrupted" if stopped else "failed", "error": str(error) or type(error).__name__}
@@ -65,7 +64,12 @@ def _facts(cfg: dict[str, Any]) -> dict[str, Any]:
 def _stages(job: Job) -> None:
     wanted = job.cfg["stages"]
     examples = load(job)
+    if "estimate" in wanted:
+        estimate.run(job, examples)
     if "score" not in wanted:
+        return
+    if job.cfg["launch"]["dry_run"]:
+        show_scoring(job, examples)
         return
     metrics = score_pairs(job, examples)
     if "select" not in wanted:
@@ -97,6 +101,16 @@ def load(job: Job) -> Path:
     return entry.path / "examples.parquet"
 
 
+def show_scoring(job: Job, examples: Path) -> None:
+    """Print what scoring would start. The models are prepared and the pairs tokenised, to know what is missing."""
+    scorer = job.cfg["scorer"]
+    for stage, spec in (("score", scorer["model"]), ("score_weak", scorer["weak"])):
+        if spec:
+            with suppress(launch.DryRun):
+                _likelihood(job, stage, spec, examples)
+                print(f"dry run: {spec['name']} has read every pair; nothing would be started")
+
+
 def score_pairs(job: Job, examples: Path) -> pa.Table:
     """EXAMPLES -> LIKELIHOOD of each scorer -> METRICS; pairs too long for a model's window join the quarantine."""
     scorer = job.cfg["scorer"]
@@ -117,42 +131,21 @@ def score_pairs(job: Job, examples: Path) -> pa.Table:
 def _likelihood(job: Job, stage: str, spec: dict[str, Any], examples: Path) -> pa.Table:
     """LIKELIHOOD of one scorer. Only if something is missing are the pairs tokenised and the model asked for."""
     scorer, model = job.cfg["scorer"], job.model(stage, spec)
-    passes, ids = scorer["passes"], read(examples, ["id"])["id"].to_pylist()
-    inputs = {"examples": digest_of_ids(ids), "model": model.key}
-    # Shards are shared by all data sets read in the same way: a pair scored once is never scored again.
-    how = {
-        "version": VERSIONS["likelihood"],
-        "model": model.key,
-        **_reading(scorer, (*_RENDERING, "dtype", "max_length")),
-    }
-    shards = job.store.root / "shards" / fingerprint(how)[:24]
-    asked = ("likelihood", VERSIONS["likelihood"], {**how, "passes": passes, "name": spec["name"]}, inputs)
-    ask = None
-    if not job.store.holds(*asked) and score.missing(shards, passes, ids):
-        ask = {"name": spec["name"], "settings": scorer, "model": str(model.directory())}
-        texts = _texts(job, ask, examples, inputs)
-        ask |= {"passes": passes, "texts": str(texts.path), "shards": str(shards)}
+    ids = read(examples, ["id"])["id"].to_pylist()
+    what, shards = reading.inputs(digest_of_ids(ids), model), reading.shards(job, model)
+    settings = {**reading.how(job, model), "passes": scorer["passes"], "name": spec["name"]}
+    asked = ("likelihood", reading.VERSIONS["likelihood"], settings, what)
+    left, texts = score.left(shards, scorer["passes"], ids), None
+    if not job.store.holds(*asked) and left():
+        texts = reading.texts(job, spec, what, examples, model.directory)
 
     def build(out: Path) -> None:
-        if ask:
-            job.worker("qaq.score", ask, job.cfg["launch"]["workers"])
-        write(score.likelihood(shards, passes, ids, spec["name"]), out / "likelihood.parquet")
+        if texts:
+            ask = {"name": spec["name"], "settings": scorer, "passes": scorer["passes"], "texts": str(texts.path)}
+            job.workers("qaq.score", {**ask, "model": str(model.directory()), "shards": str(shards)}, left)
+        write(score.likelihood(shards, scorer["passes"], ids, spec["name"]), out / "likelihood.parquet")
 
     return read(job.keep(stage, job.store.entry(*asked, build)).path / "likelihood.parquet")
-
-
-def _texts(job: Job, ask: dict[str, Any], examples: Path, inputs: dict[str, str]) -> Entry:
-    """The token sequences of every pass."""
-
-    def build(out: Path) -> None:
-        job.worker("qaq.score.tokenise", {**ask, "examples": str(examples), "out": str(out)})
-
-    settings = _reading(job.cfg["scorer"], (*_RENDERING, "passes"))
-    return job.store.entry("texts", VERSIONS["texts"], settings, inputs, build)
-
-
-def _reading(scorer: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    return {name: scorer[name] for name in names}
 
 
 def _quarantine_too_long(job: Job, examples: Path, likelihood: pa.Table) -> None:

@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from qaq import config, evaluate, models, score, select
+from qaq import config, evaluate, launch, models, score, select
 from qaq.data import noise
 from qaq.store import canonical
 from qaq.train.recipe import recipe
@@ -91,6 +91,7 @@ def _check_rooms(cfg: DictConfig) -> None:
     values = config.plain(cfg)
     noise.check(values["data"])
     evaluate.check(values["evaluate"]["benchmark"])
+    launch.check(canonical(values["launch"]))
     for name in values["scorer"]["passes"]:
         if name not in score.PASSES:
             raise ValueError(f"scorer.passes holds {_unknown(name, name, list(score.PASSES))}")

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from qaq.estimate.table import table as estimate_table
+
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """A text table that keeps to the terminal's width; numbers are right-aligned."""
@@ -99,6 +101,8 @@ def summary(result: dict[str, Any]) -> str:
     parts.append(
         table(f"{result['selector']}, budget {result['budget']}: {result['status']}", ("what", "value"), facts)
     )
+    if result.get("estimate"):
+        parts.append(estimate_table(result["estimate"]))
     if result.get("noise"):
         parts += _noise_tables(result)
     if result["values"]:

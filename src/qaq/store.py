@@ -70,15 +70,10 @@ class Store:
     def __init__(self, root: Path, facts: Mapping[str, Any] | None = None) -> None:
         self.root, self.facts = Path(root).resolve(), dict(facts or {})
 
-    def holds(self, stage: str, version: int, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> bool:
-        """Whether the entry is there."""
-        return self._place(_what(stage, version, settings, inputs)).is_dir()
-
     def entry(self, stage: str, version: int, settings: Mapping[str, Any], inputs: Mapping[str, str],
               build: Callable[[Path], None]) -> Entry:  # fmt: skip
         """The entry for these settings and input digests, made by `build(directory)` if it is not there."""
-        what = _what(stage, version, settings, inputs)
-        place = self._place(what)
+        what, place = self._place(stage, version, settings, inputs)
         key = place.name
         place.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(place.with_name(f".{key}.lock")):
@@ -90,12 +85,14 @@ class Store:
         log.info("%s %s: done in %.1f s", stage, key, seconds)
         return Entry(key, place, False, seconds)
 
-    def _place(self, what: dict[str, Any]) -> Path:
-        return self.root / what["stage"] / fingerprint(what)[:24]
+    def holds(self, stage: str, version: int, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> bool:
+        """Whether `entry` would find it made."""
+        return self._place(stage, version, settings, inputs)[1].is_dir()
 
-
-def _what(stage: str, version: int, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str, Any]:
-    return {"stage": stage, "version": version, "settings": canonical(settings), "inputs": canonical(inputs)}
+    def _place(self, stage: str, version: int, settings: Mapping[str, Any],
+               inputs: Mapping[str, str]) -> tuple[dict[str, Any], Path]:  # fmt: skip
+        what = {"stage": stage, "version": version, "settings": canonical(settings), "inputs": canonical(inputs)}
+        return what, self.root / stage / fingerprint(what)[:24]
 
 
 def _build(place: Path, what: dict[str, Any], build: Callable[[Path], None]) -> float:

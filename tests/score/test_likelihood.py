@@ -1,7 +1,6 @@
 """The scorer against an independent computation: one text at a time, full logits, nothing but transformers."""
 
 import functools
-import math
 import tempfile
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from qaq import score, tables
 from qaq.score import engine, spans
 from qaq.score.__main__ import score as score_worker
-from qaq.score.texts import Texts
 from qaq.score.tokenise import tokenise
 
 READING = {"system_prompt": None, "reverse_instruction": "Guess the task:\n{answer}\nTask?", "dtype": "float32",
@@ -150,7 +148,7 @@ def test_what_all_texts_share_is_read_once_and_changes_nothing(tiny_model, tmp_p
         rows = np.arange(len(PAIRS))
         sharing = engine.Engine(model, texts, rows, 512)
         alone = engine.Engine(model, texts, rows, 512)
-        alone.shared = 0
+        alone.shared, alone.cache = 0, None
         assert sharing.shared == len(texts.shared(rows)) > 0
         np.testing.assert_allclose(sharing.sums(rows), alone.sums(rows), rtol=1e-5, atol=1e-4)
 
@@ -199,50 +197,6 @@ def test_a_rendered_text_can_be_continued_and_scored(tiny_model, tmp_path):
     row = score.likelihood(tmp_path / "shards", ["continuation"], ["t"], "tiny").to_pylist()[0]
     assert (row["target"], row["given"]) == ("answer", "query")
     assert row["nll_sum"] == pytest.approx(nll(model, context, target), abs=1e-4)
-
-
-def texts_of(lengths: list[int]) -> Texts:
-    """Texts of the given lengths, every token but the first scored."""
-    start = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    spans_ = np.array([[[1, n]] for n in lengths])
-    tokens = np.random.default_rng(0).integers(3, 300, sum(lengths)).astype(np.uint32)
-    return Texts(np.array([f"t{i}" for i in range(len(lengths))]), start, np.array(lengths), spans_, tokens)
-
-
-def test_a_uniform_model_gives_log_of_the_vocabulary(tiny_model):
-    model = AutoModelForCausalLM.from_pretrained(tiny_model)
-    with torch.no_grad():
-        model.lm_head.weight.zero_()
-    sums = engine.Engine(model.eval(), texts_of([4]), np.arange(1), 64).sums(np.arange(1))
-    assert sums[0, 0] == pytest.approx(3 * math.log(300), abs=1e-5)
-
-
-def test_out_of_memory_halves_the_batch_and_loses_nothing(tiny_model, monkeypatch):
-    model, texts, rows = AutoModelForCausalLM.from_pretrained(tiny_model).eval(), texts_of([20] * 8), np.arange(8)
-    expected = engine.Engine(model, texts, rows, 160).sums(rows)
-    small = engine.Engine(model, texts, rows, 160)
-    body = engine.Engine._body
-
-    def body_of_a_small_device(self, ids_BT):
-        if ids_BT.numel() > 50:
-            raise torch.OutOfMemoryError
-        return body(self, ids_BT)
-
-    monkeypatch.setattr(engine.Engine, "_body", body_of_a_small_device)
-    np.testing.assert_allclose(small.sums(rows), expected, rtol=1e-5)
-    assert small.tokens_per_batch == 40
-    monkeypatch.setattr(engine.Engine, "_body", lambda self, ids_BT: body_of_a_small_device(self, ids_BT.repeat(9, 9)))
-    with pytest.raises(MemoryError, match=r"t\d: 20 tokens do not fit the device's memory on their own"):
-        small.sums(rows)
-
-
-def test_a_model_that_changes_its_logits_is_refused_not_mis_scored():
-    from transformers import GraniteConfig, GraniteForCausalLM
-
-    config = GraniteConfig(vocab_size=60, hidden_size=16, intermediate_size=32, num_hidden_layers=1,
-                           num_attention_heads=2, num_key_value_heads=1, logits_scaling=4.0)  # fmt: skip
-    with pytest.raises(ValueError, match="GraniteForCausalLM changes its logits after the projection"):
-        engine.Engine(GraniteForCausalLM(config).eval(), texts_of([4]), np.arange(1), 64)
 
 
 def test_a_pair_with_nothing_to_score_is_set_aside_alone(tiny_model, tmp_path):

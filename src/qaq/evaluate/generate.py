@@ -36,7 +36,7 @@ def main(asked: dict[str, Any]) -> None:
     """Answer one request."""
     settings, out = asked["settings"], Path(asked["out"])
     start = time.monotonic()
-    room = _load(asked)
+    room = load(asked)
     loaded = time.monotonic()
     tasks = benchmark.tasks(settings)
     replies = answer(room, tasks, settings)
@@ -71,7 +71,8 @@ def canonical(frame: chat.Frame, tasks: list[Task]) -> pa.Table:
     })  # fmt: skip
 
 
-def _load(asked: dict[str, Any]) -> Room:
+def load(asked: dict[str, Any]) -> Room:
+    """The model of a request, ready to be asked."""
     where = models.device(asked["device"])
     model, tokenizer = models.load(Path(asked["model"]), asked["settings"]["dtype"], where)
     return Room(model, tokenizer, chat.frame(tokenizer, asked["settings"]["system_prompt"]))

@@ -8,8 +8,8 @@ likelihood.py  shards -> LIKELIHOOD
 metrics.py     arithmetic on the sums: log PPL, RMI, IFD
 """
 
-from qaq.score.likelihood import likelihood, missing
+from qaq.score.likelihood import left, likelihood
 from qaq.score.metrics import metrics, too_long
 from qaq.score.spans import PASSES
 
-__all__ = ["PASSES", "likelihood", "metrics", "missing", "too_long"]
+__all__ = ["PASSES", "left", "likelihood", "metrics", "too_long"]

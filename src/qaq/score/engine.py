@@ -1,13 +1,13 @@
 """The summed negative log-likelihood of every target: as few operations as the hardware can be given, and exact.
 
 - The model's body reads the tokens that all texts of a pass share (system turn, instruction) once, not once a text.
-- Batches hold texts of similar length under a budget of tokens; padding stands on the right, where a causal model cannot
-  see it.
-- The vocabulary projection runs only where a target token is predicted, in chunks, so no [B, T, V] tensor ever exists.
+- A batch, texts of similar length under a budget of tokens, is one sequence almost without padding (`attention.py`).
+- The vocabulary projection runs only where a target token is predicted, in chunks, so no [N, V] tensor ever exists.
 - Nothing waits for the device inside a shard: sums stay there and come over together.
 - Sums are float32 or wider whatever the model's format.
 
-Shapes: B sequences, T tokens, P shared tokens, D hidden width, V vocabulary, N target tokens, S targets of a batch.
+Shapes: N tokens of a batch, P shared tokens, D hidden width, V vocabulary, M target tokens, S targets of a batch; (B, T) a
+rectangle of B texts of T tokens.
 """
 
 import logging
@@ -16,11 +16,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import DynamicCache
+from transformers import AttentionInterface, DynamicCache
 
+from qaq.score.attention import KeysValues, Rectangles, attend
 from qaq.score.texts import Texts
 
 log = logging.getLogger(__name__)
+
+AttentionInterface.register("qaq", attend)
 
 _LOGITS_AT_ONCE = 2**24  # elements of the [chunk, V] logits: 64 MiB in float32
 
@@ -28,15 +31,16 @@ _LOGITS_AT_ONCE = 2**24  # elements of the [chunk, V] logits: 64 MiB in float32
 class Engine:
     """One model reading the texts of one pass.
 
-    `tokens_per_batch` bounds B x T of a batch (a longer text is a batch of its own). It is halved, for good, when the
-    device runs out of memory. Neither it nor the order of rows may change a sum beyond rounding.
+    `tokens_per_batch` bounds the tokens of a batch (a longer text is a batch of its own). It is halved, for good, when
+    the device runs out of memory. Neither it nor the order of rows may change a sum beyond rounding.
     """
 
     def __init__(self, model: Any, texts: Texts, rows: np.ndarray, tokens_per_batch: int) -> None:
-        self.model, self.texts, self.tokens_per_batch = model, texts, tokens_per_batch
-        with torch.inference_mode():
-            _check_head(model)
-            self.shared, self.cache = _read_shared(model, texts.shared(rows)) if len(rows) else (0, None)
+        self.model, self.texts = model, texts
+        self.packs = len(rows) > 0 and _packs(model, texts, rows)
+        self.tokens_per_batch = tokens_per_batch if self.packs else 1
+        opening = texts.shared(rows) if self.packs else []
+        self.shared, self.cache = len(opening), _read_shared(model, opening) if len(opening) else None
 
     @torch.inference_mode()
     def sums(self, rows: np.ndarray, done: Callable[[int], None] = lambda tokens: None) -> np.ndarray:
@@ -47,7 +51,7 @@ class Engine:
         pending: list[tuple[np.ndarray, torch.Tensor]] = []
         first = 0
         while first < len(order):
-            batch = order[first : first + fitting(int(lengths[order[first]]), self.tokens_per_batch)]
+            batch = order[first : first + fitting(lengths[order[first:]], self.tokens_per_batch)]
             try:
                 pending.append((batch, self._batch_sums(rows[batch])))
             except torch.OutOfMemoryError:
@@ -66,96 +70,148 @@ class Engine:
             raise MemoryError(f"{self.texts.ids[row]}: {self.texts.length[row]} tokens do not fit the device's memory on "
                               "their own: lower scorer.max_length, or use a smaller dtype or a larger device")  # fmt: skip
         torch.cuda.empty_cache()
-        self.tokens_per_batch = len(batch) * int(self.texts.length[rows[batch]].max() - self.shared) // 2
+        self.tokens_per_batch = int((self.texts.length[rows[batch]] - self.shared).sum()) // 2
         log.warning("out of memory: going on with scorer.tokens_per_batch=%d", self.tokens_per_batch)
 
     def _batch_sums(self, rows: np.ndarray) -> torch.Tensor:
         """Sums of the batch's targets, row after row: float64 [S] on the device."""
-        device = self.model.device
-        ids_BT = _padded([self.texts.read(row)[self.shared :] for row in rows]).to(device)
-        hidden_BTD = self._body(ids_BT)
-        where = (torch.from_numpy(part).to(device) for part in _positions(self.texts.spans[rows] - self.shared))
-        row_N, column_N, owner_N = where
-        hidden_ND = hidden_BTD[row_N, column_N - 1]  # the token at column c is predicted at column c - 1
-        nll_N = _token_nll(self.model, hidden_ND, ids_BT[row_N, column_N])
-        sums_S = torch.zeros(len(rows) * self.texts.spans.shape[1], dtype=torch.float64, device=device)
-        return sums_S.index_add_(0, owner_N, nll_N.double())
+        texts, device = self.texts, self.model.device
+        lengths = np.maximum(texts.length[rows] - self.shared - 1, 1)  # nothing is predicted from the last token
+        rectangles = _rectangles(lengths)
+        starts = _starts(rectangles)
+        ids, positions = (np.zeros(sum(b * t for b, t in rectangles), np.int64) for _ in range(2))
+        for row, start, length in zip(rows, starts, lengths, strict=True):
+            ids[start : start + length] = texts.read(row)[self.shared : self.shared + length]
+            positions[start : start + length] = np.arange(self.shared, self.shared + length)
+        place, label, owner = self._targets(rows, starts)
+        hidden_ND = self._body(_send(ids, device), _send(positions, device), rectangles)
+        nll_M = _token_nll(self.model, hidden_ND[_send(place, device)], _send(label, device))
+        sums_S = torch.zeros(len(rows) * texts.spans.shape[1], dtype=torch.float64, device=device)
+        return sums_S.index_add_(0, _send(owner, device), nll_M.double())
 
-    def _body(self, ids_BT: torch.Tensor) -> torch.Tensor:
-        if not self.shared:
-            return self.model.get_decoder()(input_ids=ids_BT, use_cache=False).last_hidden_state
-        size = ids_BT.shape[0]
-        cache = DynamicCache([(k.expand(size, -1, -1, -1), v.expand(size, -1, -1, -1)) for k, v in self.cache])
-        return self.model.get_decoder()(input_ids=ids_BT, past_key_values=cache, use_cache=True).last_hidden_state
+    def _targets(self, rows: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of every target token: the place in the batch that predicts it, its id, and its target's number."""
+        spans = self.texts.spans[rows].reshape(-1, 2).astype(np.int64)
+        sizes = spans[:, 1] - spans[:, 0]
+        owner = np.repeat(np.arange(len(spans)), sizes)
+        column = spans[owner, 0] + np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        text = owner // self.texts.spans.shape[1]
+        label = self.texts.tokens[self.texts.start[rows][text] + column].astype(np.int64)
+        return starts[text] + column - self.shared - 1, label, owner
+
+    def _body(self, ids_N: torch.Tensor, positions_N: torch.Tensor, rectangles: Rectangles) -> torch.Tensor:
+        """Hidden states [N, D]."""
+        packed = {"rectangles": rectangles, "shared": self.cache} if self.packs else {}
+        read = self.model.get_decoder()(
+            input_ids=ids_N[None], position_ids=positions_N[None], use_cache=False, **packed
+        )
+        return read.last_hidden_state[0]
 
 
-def fitting(longest: int, tokens_per_batch: int) -> int:
-    """How many texts of at most `longest` tokens make a batch: B x T <= tokens_per_batch, but at least one."""
-    return max(1, tokens_per_batch // max(1, longest))
+def _rectangles(lengths: np.ndarray) -> Rectangles:
+    """(texts, tokens) of blocks of texts of almost one length, `lengths` falling; at most 1/16 of a row is padding."""
+    found: list[tuple[int, int]] = []
+    for length in lengths.tolist():
+        if found and length >= found[-1][1] * 15 / 16:
+            found[-1] = (found[-1][0] + 1, found[-1][1])
+        else:
+            found.append((1, length))
+    return tuple(found)
+
+
+def _starts(rectangles: Rectangles) -> np.ndarray:
+    widths = np.concatenate([np.full(size, tokens) for size, tokens in rectangles])
+    return np.cumsum(widths) - widths
+
+
+def _send(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """On the device, without waiting for what it is doing."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
+def fitting(lengths: np.ndarray, tokens_per_batch: int) -> int:
+    """How many of the first texts, with these lengths, make a batch of at most `tokens_per_batch`; at least one."""
+    total = np.cumsum(lengths[: tokens_per_batch + 1])
+    return max(1, int(np.searchsorted(total, tokens_per_batch, side="right")))
 
 
 def default_tokens_per_batch(model: Any) -> int:
     """A budget for this device: on a GPU from the free memory, on a CPU what stays in its caches.
 
-    SmolLM2 read 2,048 tokens at once as fast as 8,192 on two cores, in a quarter of the memory. On a GPU a token is taken
-    to need 24 hidden vectors and 6 of the MLP's width (not measured yet), and half of the free memory is left free.
+    SmolLM2 read 2,048 and 4,096 tokens at once equally fast on two cores. On a GPU a token is taken to need 24 hidden
+    vectors and 6 of the MLP's width (not measured yet), and half of the free memory is left free.
     """
     if model.device.type != "cuda":
-        return 2048
+        return 4096
     config = model.config.get_text_config()
     width = 24 * config.hidden_size + 6 * getattr(config, "intermediate_size", 4 * config.hidden_size)
     free, _ = torch.cuda.mem_get_info(model.device)
     return int(min(max(free / 2 / (width * model.dtype.itemsize), 2048), 2**17))
 
 
-def _check_head(model: Any) -> None:
-    """ValueError if the model changes its logits after the projection (scaling, soft-capping): ours would be wrong."""
-    ids_1T = torch.arange(1, 9, device=model.device)[None] % model.config.get_text_config().vocab_size
-    ours = model.get_output_embeddings()(model.get_decoder()(input_ids=ids_1T, use_cache=False).last_hidden_state)
-    theirs = model(input_ids=ids_1T, use_cache=False).logits
-    if not torch.allclose(ours.float(), theirs.float(), rtol=1e-2, atol=1e-2):
+@torch.inference_mode()
+def _packs(model: Any, texts: Texts, rows: np.ndarray) -> bool:
+    """Whether the model can read many of these texts as one sequence with our attention, which is then switched on.
+
+    Found by trying: two openings, packed, must come out as transformers reads each alone. If they do not (another kind of
+    attention), the model reads one text at a time. ValueError if the model changes its logits after the projection.
+    """
+    theirs = "sdpa" if model._supports_sdpa else "eager"
+    model.set_attn_implementation(theirs)
+    head, decoder = model.get_output_embeddings(), model.get_decoder()
+    openings = [
+        torch.from_numpy(texts.read(rows[place])[:size]).to(model.device) for place, size in ((0, 24), (-1, 16))
+    ]
+    alone_ND = torch.cat([decoder(input_ids=ids[None], use_cache=False).last_hidden_state[0] for ids in openings])
+    logits_NV = torch.cat([model(input_ids=ids[None], use_cache=False).logits[0] for ids in openings])
+    if not _alike(head(alone_ND), logits_NV):
         raise ValueError(f"{type(model).__name__} changes its logits after the projection, which this engine does not "
                          "know; its likelihoods would be wrong, so it cannot be a scorer yet")  # fmt: skip
+    if not _sees_all(model, int(texts.length[rows].max())):
+        return False
+    model.set_attn_implementation("qaq")
+    positions_N = torch.cat([torch.arange(len(ids), device=model.device) for ids in openings])
+    packed = {"rectangles": tuple((1, len(ids)) for ids in openings)}
+    packed_ND = decoder(input_ids=torch.cat(openings)[None], position_ids=positions_N[None], use_cache=False,
+                        **packed).last_hidden_state[0]  # fmt: skip
+    if _alike(packed_ND, alone_ND):
+        return True
+    model.set_attn_implementation(theirs)
+    log.warning("%s has an attention of its own: one text is read at a time, which is slower", type(model).__name__)
+    return False
 
 
-def _read_shared(model: Any, tokens: np.ndarray) -> tuple[int, list[tuple[torch.Tensor, torch.Tensor]] | None]:
-    """Keys and values of the shared tokens in every layer, if the model keeps them in the plain way."""
-    if len(tokens) < 1 or not _plain_attention(model):
-        return 0, None
+def _alike(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
+    """Whether the two differ by rounding only: relative error (Frobenius) within 1e-3, or 0.1 in half precision."""
+    error, size = (float(torch.linalg.vector_norm(x.float())) for x in (ours - theirs, theirs))
+    return error <= size * (1e-3 if theirs.dtype == torch.float32 else 0.1)
+
+
+def _sees_all(model: Any, longest: int) -> bool:
+    """Whether every token of a text of `longest` tokens sees all tokens before it."""
+    config = model.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    window = getattr(config, "sliding_window", None)
+    return kinds <= {"full_attention", "sliding_attention"} and (window is None or longest <= window)
+
+
+@torch.inference_mode()
+def _read_shared(model: Any, tokens: np.ndarray) -> list[KeysValues]:
+    """Keys and values of the shared tokens in every layer."""
     cache = DynamicCache()
     ids_1P = torch.from_numpy(tokens)[None].to(model.device)
     model.get_decoder()(input_ids=ids_1P, past_key_values=cache, use_cache=True)
-    return len(tokens), [(layer.keys, layer.values) for layer in cache.layers]
+    return [(layer.keys, layer.values) for layer in cache.layers]
 
 
-def _plain_attention(model: Any) -> bool:
-    kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ["full_attention"])
-    return kinds == {"full_attention"}
-
-
-def _padded(sequences: list[np.ndarray]) -> torch.Tensor:
-    out_BT = np.zeros((len(sequences), max(map(len, sequences))), np.int64)
-    for row, sequence in enumerate(sequences):
-        out_BT[row, : len(sequence)] = sequence
-    return torch.from_numpy(out_BT)
-
-
-def _positions(spans: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Row, column and target number of every target token of spans [B, targets, 2]."""
-    flat = spans.reshape(-1, 2).astype(np.int64)
-    sizes = flat[:, 1] - flat[:, 0]
-    owner = np.repeat(np.arange(len(flat)), sizes)
-    offset = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return owner // spans.shape[1], flat[owner, 0] + offset, owner
-
-
-def _token_nll(model: Any, hidden_ND: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
-    """NLL (nats) of each label, float32 [N]; at most `_LOGITS_AT_ONCE` logits exist at a time."""
+def _token_nll(model: Any, hidden_MD: torch.Tensor, labels_M: torch.Tensor) -> torch.Tensor:
+    """NLL (nats) of each label, float32 [M]; at most `_LOGITS_AT_ONCE` logits exist at a time."""
     head = model.get_output_embeddings()
     chunk = max(1, _LOGITS_AT_ONCE // head.weight.shape[0])
-    nll_N = torch.empty(len(labels_N), device=hidden_ND.device)
-    for first in range(0, len(labels_N), chunk):
+    nll_M = torch.empty(len(labels_M), device=hidden_MD.device)
+    for first in range(0, len(labels_M), chunk):
         part = slice(first, first + chunk)
-        logits_CV = head(hidden_ND[part]).float()
-        nll_N[part] = torch.nn.functional.cross_entropy(logits_CV, labels_N[part], reduction="none")
-    return nll_N
+        logits_CV = head(hidden_MD[part]).float()
+        nll_M[part] = torch.nn.functional.cross_entropy(logits_CV, labels_M[part], reduction="none")
+    return nll_M

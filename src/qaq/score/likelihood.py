@@ -1,5 +1,6 @@
 """Shards -> LIKELIHOOD. Loads no torch."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,16 @@ from qaq.score.spans import TARGETS
 from qaq.tables import LIKELIHOOD, conform
 
 
+def left(shards: Path, passes: list[str], ids: list[str]) -> Callable[[], int]:
+    """Counts, at each call, the records of all passes that are not scored yet; only shards new since the last are read."""
+    watched, wanted = [Shards(shards / name) for name in passes], np.array(ids)
+    return lambda: sum(len(held.missing(wanted)) for held in watched)
+
+
 def likelihood(shards: Path, passes: list[str], ids: list[str], model: str) -> pa.Table:
-    """LIKELIHOOD of `ids`, sorted by pass and id. KeyError, with the number, if a likelihood is missing."""
+    """LIKELIHOOD of `ids`, sorted by pass and id. OSError, with the number and the way on, if one is missing."""
     wanted = pa.array(sorted(ids), pa.string())
     return pa.concat_tables([_of_pass(shards / name, name, wanted, model) for name in passes])
-
-
-def missing(shards: Path, passes: list[str], ids: list[str]) -> bool:
-    """Whether a pass lacks any of the `ids`."""
-    return any(len(Shards(shards / name).missing(np.array(ids))) for name in passes)
 
 
 def _of_pass(folder: Path, name: str, wanted: pa.Array, model: str) -> pa.Table:
@@ -27,7 +29,8 @@ def _of_pass(folder: Path, name: str, wanted: pa.Array, model: str) -> pa.Table:
     held = held.filter(pc.is_in(held["id"], value_set=wanted)).sort_by("id")
     ids = held["id"].to_numpy(zero_copy_only=False)
     if len(ids) != len(wanted):
-        raise KeyError(f"{folder} holds {len(ids)} of {len(wanted)} records of pass {name}: a worker ended early")
+        raise OSError(f"{folder} holds {len(ids)} of {len(wanted)} records of pass {name}: a worker ended early, or this "
+                      "machine does not see its last files yet; run the same command again to go on")  # fmt: skip
     targets = TARGETS[name]
     sums = held["nll_sum"].combine_chunks().flatten().to_numpy().reshape(-1, len(targets))
     tokens = held["tokens"].combine_chunks().flatten().to_numpy().reshape(-1, len(targets))

@@ -44,7 +44,7 @@ class Texts:
         That predecessor has to be read with its row, since it is what predicts the row's first target token.
         """
         rows = np.asarray(list(rows))
-        limit = min(int(self.length[rows].min()), int(self.spans[rows, :, 0].min())) - 1
+        limit = min(int(self.length[rows].min()) - 1, int(self.spans[rows, :, 0].min())) - 1
         first = self.read(int(rows[0]))[: max(limit, 0)]
         for part in range(0, len(rows), _AT_ONCE):
             starts = self.start[rows[part : part + _AT_ONCE], None]

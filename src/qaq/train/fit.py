@@ -33,11 +33,11 @@ def fit(request: dict[str, Any]) -> None:
     """
     settings, out = request["settings"], Path(request["out"])
     _check(settings)
-    _one_device(request["device"])
+    one_device(request["device"])
     args = arguments(settings, models.device(request["device"]), out / "checkpoints")
-    _quiet()
+    quiet()
     tokenizer = models.tokenizer(Path(request["model"]))
-    model = _load(request["model"])
+    model = load(request["model"])
     pairs = tables.read(Path(request["rows"]), ["id", "query", "answer"]).sort_by("id").to_pylist()
     limit = _limit(settings["max_length"], models.window(model))
     rows, listed = fit_length(encode(tokenizer, pairs, settings["system_prompt"]), limit, settings["too_long"])
@@ -45,7 +45,7 @@ def fit(request: dict[str, Any]) -> None:
     found = counts(rows, listed)
     log.info("training on %(trained)s of %(rows)s rows (%(dropped)s dropped, %(truncated)s truncated), "
              "%(tokens)s tokens an epoch", found)  # fmt: skip
-    trainer = _trainer(model, tokenizer, args, rows)
+    trainer = make_trainer(model, tokenizer, args, rows)
     summary = _train(trainer, out, round(found["tokens"] * settings["epochs"]))
     _save(trainer, tokenizer, settings["dtype"], out)
     (out / "counts.json").write_text(json.dumps({**found, "limit": limit, **summary}, indent=1) + "\n")
@@ -67,7 +67,7 @@ def arguments(settings: dict[str, Any], device: str, scratch: Path) -> "SFTConfi
         weight_decay=settings["weight_decay"],
         max_grad_norm=settings["max_grad_norm"],
         optim="adamw_torch_fused",
-        bf16=settings["dtype"] == "bfloat16",  # arithmetic only, see `_load`
+        bf16=settings["dtype"] == "bfloat16",  # arithmetic only, see `load`
         activation_checkpointing=settings["gradient_checkpointing"],
         seed=settings["seed"],
         data_seed=_order_seed(settings["seed"]),
@@ -105,7 +105,7 @@ def _check(settings: dict[str, Any]) -> None:
             raise ValueError(f"train.{name} is not set: resolve the settings with qaq.train.recipe first")
 
 
-def _one_device(choice: str) -> None:
+def one_device(choice: str) -> None:
     """Show this process one accelerator, unless a launcher assigns them: Trainer would spread over all it sees."""
     if choice == "cpu" or "LOCAL_RANK" in os.environ:
         return
@@ -114,7 +114,7 @@ def _one_device(choice: str) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[index] if visible else str(index)
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """One progress line, ours; the libraries' own bars and hints are off."""
     import datasets
     import transformers
@@ -124,7 +124,7 @@ def _quiet() -> None:
     transformers.utils.logging.set_verbosity_error()
 
 
-def _load(directory: str) -> Any:
+def load(directory: str) -> Any:
     """Weights in float32 whatever the arithmetic: an AdamW step of 1e-5 is lost when added to a bfloat16 weight."""
     import torch
     from transformers import AutoModelForCausalLM
@@ -148,7 +148,8 @@ def _dataset(rows: list[Row]) -> "Dataset":
                              "completion_mask": pa.array(masks, pa.list_(pa.int8()))}))  # fmt: skip
 
 
-def _trainer(model: Any, tokenizer: Any, args: "SFTConfig", rows: list[Row]) -> "SFTTrainer":
+def make_trainer(model: Any, tokenizer: Any, args: "SFTConfig", rows: list[Row]) -> "SFTTrainer":
+    """TRL's trainer over exactly `rows`."""
     from transformers import PrinterCallback
 
     from qaq.train.trainer import Trainer

@@ -1,0 +1,78 @@
+"""What the stages would cost: pairs, tokens, operations, time and memory, here and on accelerators.
+
+cost.py    operations and bytes from a model's config.json
+parts.py   what scoring, training and evaluation have to do, counted; what was measured of it, stretched to all of it
+table.py   the same for a person
+
+Tokens are counted by the workers that will read them, and the scorer's are kept for scoring. Time here is measured by a
+worker of each room on a sample of the room's own work (`qaq.<room>.measure`); time elsewhere is arithmetic on peak rates.
+"""
+
+import dataclasses
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from qaq.estimate.parts import Part, evaluation, sampled, scoring, training
+from qaq.estimate.table import table
+from qaq.job import Job
+
+__all__ = ["run", "table"]
+log = logging.getLogger(__name__)
+ACCELERATORS = Path(__file__).resolve().parents[3] / "conf" / "accelerators.yaml"
+
+
+def run(job: Job, examples: Path) -> None:
+    """EXAMPLES and settings -> estimate.json, a record for each part, and `estimate` in result.json."""
+    start = time.monotonic()
+    scorer = job.cfg["scorer"]
+    with job.tracker.stage("estimate") as records:
+        pairs = sampled(job, examples)
+        parts = [scoring(job, "score", scorer["model"], pairs)]
+        if scorer["weak"]:
+            parts.append(scoring(job, "score_weak", scorer["weak"], pairs))
+        parts += [training(job, pairs), evaluation(job)]
+        job.result["estimate"] = _said(job, pairs.counted, pairs.all, parts)
+        (job.dir / "estimate.json").write_text(json.dumps(job.result["estimate"], indent=1, allow_nan=False) + "\n")
+        records.log_all([_record(part) for part in job.result["estimate"]["parts"]])
+    job.result["seconds"]["estimate"] = round(time.monotonic() - start, 3)
+
+
+def _said(job: Job, counted: int, pairs: int, parts: list[Part]) -> dict[str, Any]:
+    settings = job.cfg["estimate"]
+    devices = yaml.safe_load(ACCELERATORS.read_text())
+    return {"pairs": pairs, "pairs_counted": counted,
+            "assumed": {name: settings[name] for name in ("flops_share", "bandwidth_share")},
+            "accelerators": devices, "parts": [_part(part, devices, settings) for part in parts]}  # fmt: skip
+
+
+def _part(part: Part, devices: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str, Any]:
+    plain = {f.name: getattr(part, f.name) for f in dataclasses.fields(part) if f.name not in ("memory", "streamed")}
+    if part.memory is None:
+        return {**plain, "memory_bytes": None, "elsewhere": {}}
+    return {**plain, "memory_bytes": part.needed,
+            "elsewhere": {device["name"]: _elsewhere(part, device, settings) for device in devices}}  # fmt: skip
+
+
+def _elsewhere(part: Part, device: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """{seconds on one such device, fits: whether its memory holds the part, devices: how many hold it if the states are
+    divided among them, or null}."""
+    rate = device["tflops"] * 1e12 * settings["flops_share"]
+    flops, decoded, moved = part.flops or 0.0, *part.streamed
+    seconds = (flops - decoded) / rate
+    seconds += max(decoded / rate, moved / (device["bandwidth"] * 1e9 * settings["bandwidth_share"]))
+    room, rest = device["memory"] * 1e9, part.needed - part.memory.states
+    fits = part.needed <= room
+    shared = -int(-part.memory.states // (room - rest)) if part.memory.states and rest < room else None
+    return {"seconds": seconds, "fits": fits, "devices": 1 if fits else shared}
+
+
+def _record(part: dict[str, Any]) -> dict[str, Any]:
+    """The part as one flat record."""
+    flat = {name: value for name, value in part.items() if not isinstance(value, dict)}
+    flat |= {f"here_{name}": value for name, value in part["here"].items()}
+    return flat | {f"seconds_{name}": found["seconds"] for name, found in part["elsewhere"].items()}

@@ -1,0 +1,248 @@
+"""What each part of a run has to do, counted, and how long that takes here.
+
+`here` of a part is {seconds, error (relative standard error, of the sample alone), start (of them, seconds before and after
+the work: processes, libraries, weights), peak_bytes, device, threads}, or {not_measured: why and what to do}.
+"""
+
+import json
+import math
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qaq import evaluate, models, reading, select
+from qaq.config import pairs_for
+from qaq.estimate import cost
+from qaq.estimate.cost import Memory, Shape
+from qaq.job import Job, Model
+from qaq.launch import WorkerFailed
+from qaq.score.shards import Shards
+from qaq.score.texts import Texts, open_texts
+from qaq.tables import digest_of_ids, read, write
+from qaq.train.recipe import recipe, split
+
+_READ_AT_ONCE = 2048  # tokens a scorer's batch holds at least
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The pairs that are counted: a Parquet file, and the digest of its ids; they stand for `all`."""
+
+    file: Path
+    digest: str
+    counted: int
+    all: int
+
+    @property
+    def scale(self) -> float:
+        """How many pairs one of them stands for."""
+        return self.all / self.counted
+
+
+@dataclass
+class Part:
+    """One part's work. tokens_error: standard error of `tokens`, 0 where they are exact; `held` of the `pairs` are scored;
+    needed: bytes on an accelerator; streamed: (operations, bytes) of decoding, which memory may limit."""
+
+    part: str
+    model: str
+    times: int
+    pairs: int
+    held: int = 0
+    tokens: int | None = None
+    tokens_error: float = 0.0
+    flops: float | None = None
+    memory: Memory | None = None
+    needed: float = 0.0
+    streamed: tuple[float, float] = (0.0, 0.0)
+    here: dict[str, Any] = field(default_factory=dict)
+
+
+def sampled(job: Job, examples: Path) -> Pairs:
+    """All EXAMPLES, or a random sample of them where they are more than `estimate.pairs`."""
+    ids = read(examples, ["id"])["id"].to_pylist()
+    most = job.cfg["estimate"]["pairs"]
+    if not ids:
+        raise ValueError("no usable pair to estimate from: see quarantine.jsonl")
+    if len(ids) <= most:
+        return Pairs(examples, digest_of_ids(ids), len(ids), len(ids))
+    rows = np.sort(np.random.default_rng(0).choice(len(ids), most, replace=False))
+    chosen = read(examples, ["id", "query", "answer"]).take(rows)
+    file = job.dir / "estimate_sample.parquet"
+    write(chosen, file)
+    return Pairs(file, digest_of_ids(chosen["id"].to_pylist()), most, len(ids))
+
+
+def scoring(job: Job, stage: str, spec: dict[str, Any], pairs: Pairs) -> Part:
+    """One scorer's passes over the pairs no shard of the store holds."""
+    part, model, scorer = Part(stage, spec["name"], 1, pairs.all), job.model(stage, spec), job.cfg["scorer"]
+    if (shape := _shape(job, part, spec, model)) is None:
+        return part
+    texts = reading.texts(job, spec, reading.inputs(pairs.digest, model), pairs.file, model.directory)
+    window = min(shape.window, scorer["max_length"] or shape.window)
+    shards, longest = reading.shards(job, model), 0
+    tokens, flops, missing = np.zeros(pairs.counted), 0.0, np.zeros(pairs.counted, bool)
+    for name in scorer["passes"]:
+        found = open_texts(texts.path / name)
+        fits = found.length <= window
+        todo = np.zeros(pairs.counted, bool)
+        todo[Shards(shards / name).missing(found.ids)] = True
+        missing |= todo
+        todo &= fits
+        tokens += np.where(todo, found.length, 0)
+        longest = max(longest, int(found.length[fits].max(initial=0)))
+        flops += _read(shape, found, fits, todo, pairs.scale)
+    part.held = pairs.all - round(missing.sum() * pairs.scale)
+    part.tokens, part.tokens_error = round(tokens.sum() * pairs.scale), _error(tokens, pairs.all)
+    part.flops, part.memory = flops, cost.scoring_memory(shape, cost.BYTES[scorer["dtype"]])
+    at_once = scorer["tokens_per_batch"] or _READ_AT_ONCE
+    part.needed = part.memory.of(max(at_once, longest))
+    ask = {"settings": scorer, "passes": scorer["passes"], "texts": str(texts.path), "shards": str(shards)}
+    part.here = _scoring_here(job, part, model, ask, pairs.scale)
+    return part
+
+
+def training(job: Job, pairs: Pairs) -> Part:
+    """The recipe on as many pairs as the budget keeps: which ones is not known yet, so they count as the mean pair."""
+    options, spec = job.cfg["selector"], job.cfg["target"]
+    count = pairs_for(job.cfg["budget"], pairs.all) if select.uses_budget(options) else pairs.all
+    settings = recipe(job.cfg["train"], count / pairs.all)
+    part, model = Part("train", spec["name"], 1, count), job.model("target", spec)
+    if (shape := _shape(job, part, spec, model)) is None:
+        return part
+    part.memory = cost.training_memory(shape, settings["gradient_checkpointing"], settings["dtype"] == "bfloat16")
+    ask = {"rows": str(pairs.file), "settings": settings, "window": shape.window}
+    with tempfile.TemporaryDirectory(dir=job.dir) as scratch:
+        found = _measured(job, "qaq.train.measure", model, {**ask, "needed": _plain(part.memory)}, Path(scratch))
+        rows = read(Path(scratch) / "rows.parquet")
+    tokens, learned = rows["tokens"].to_numpy(), rows["learned"].to_numpy()
+    kept = count / pairs.counted  # how often a counted pair is expected among the chosen
+    part.tokens = round(tokens.sum() * kept * settings["epochs"])
+    part.tokens_error = settings["epochs"] * (_error(tokens, pairs.all) * count / pairs.all
+                                              + _error_of_some(tokens, count, pairs.all))  # fmt: skip
+    epoch = cost.training(shape, tokens, learned.sum(), settings["gradient_checkpointing"])
+    part.flops = epoch * kept * settings["epochs"]
+    part.needed = part.memory.of(split(settings["batch_size"], settings["micro_batch_size"])[0] * int(tokens.max()))
+    part.here = _training_here(found, settings, len(tokens) * kept, part.tokens_error / part.tokens)
+    return part
+
+
+def evaluation(job: Job) -> Part:
+    """Asking every task of the benchmark, and reading its canonical solutions; twice where the base is evaluated too.
+    Grading is left out: it needs no model."""
+    settings, spec = job.cfg["evaluate"], job.cfg["target"]
+    times, tasks = 2 if settings["baseline"] else 1, len(evaluate.tasks(settings))
+    part, model = Part("evaluate", spec["name"], times, tasks), job.model("target", spec)
+    if (shape := _shape(job, part, spec, model)) is None:
+        return part
+    item = cost.BYTES[settings["dtype"]]
+    part.memory = cost.decoding_memory(shape, item)
+    ask = {"settings": settings, "needed": _plain(part.memory)}
+    with tempfile.TemporaryDirectory(dir=job.dir) as scratch:
+        found = _measured(job, "qaq.evaluate.measure", model, ask, Path(scratch))
+        table = read(Path(scratch) / "prompts.parquet")
+    rows = {name: table[name].to_numpy() for name in table.column_names}
+    prompts, right = rows["prompt"], rows["context"] + rows["target"]
+    said = found.pop("replies", [settings["max_new_tokens"]])  # not measured: as long as they may be
+    replies = np.resize(said, tasks)
+    part.tokens = int(prompts.sum() + right.sum() + replies.sum()) * times
+    part.tokens_error = times * tasks * float(np.std(said)) / math.sqrt(len(said)) if len(said) < tasks else 0.0
+    read_flops = cost.reading(shape, prompts, tasks) + cost.reading(shape, right, rows["target"].sum())
+    decoded = cost.decoding(shape, prompts, replies)
+    moved = cost.decoding_bytes(shape, prompts, replies, settings["batch_size"], item)
+    part.flops, part.streamed = times * (read_flops + decoded), (times * decoded, times * moved)
+    part.needed = part.memory.of(min(settings["batch_size"], tasks) * (int(prompts.max()) + settings["max_new_tokens"]))
+    part.here = _evaluation_here(found, times, int(right.sum()))
+    return part
+
+
+def _read(shape: Shape, texts: Texts, fits: np.ndarray, todo: np.ndarray, scale: float) -> float:
+    """Operations of one pass: what all its texts open with is read once."""
+    if not todo.any():
+        return 0.0
+    shared = len(texts.shared(np.flatnonzero(fits)))
+    targets = (texts.spans[todo, :, 1] - texts.spans[todo, :, 0]).sum()
+    return scale * cost.reading(shape, texts.length[todo] - 1, targets, shared)  # of the last token nothing is read
+
+
+def _shape(job: Job, part: Part, spec: dict[str, Any], model: Model) -> Shape | None:
+    """The model's shape; None, with the reason in `part.here`, where it cannot be had."""
+    kept = job.store.holds("model", models.VERSION, models.identity(spec), {})
+    if (reason := models.absent(spec)) and not kept:
+        part.here = {"not_measured": f"{reason}; until then nothing can be counted"}
+        return None
+    try:
+        return cost.shape(model.directory())
+    except WorkerFailed:
+        part.here = {"not_measured": "its config.json and tokenizer could not be had (run.log says why)"}
+    except ValueError as error:
+        part.here = {"not_measured": str(error)}
+    return None
+
+
+def _measured(job: Job, module: str, model: Model, ask: dict[str, Any], out: Path) -> dict[str, Any]:
+    """What the worker measured, with `start`, the seconds it spent on anything but the work it measured."""
+    directory = model.directory()
+    weights = models.has_weights(directory)
+    request = {**ask, "model": str(directory), "seconds": job.cfg["estimate"]["seconds"], "weights": weights}
+    began = time.monotonic()
+    job.worker(module, {**request, "out": str(out)})
+    wall = time.monotonic() - began
+    if not weights:
+        return {"not_measured": "its weights are not here: a run fetches them, or put them beside its config.json"}
+    found = json.loads((out / "measured.json").read_text())
+    return found if "not_measured" in found else {**found, "start": max(wall - found["done"], 0.0)}
+
+
+def _here(found: dict[str, Any], seconds: float, error: float, start: float) -> dict[str, Any]:
+    return {"seconds": seconds, "error": error, "start": start, "timed": found["timed"],
+            **{name: found[name] for name in ("peak_bytes", "device", "threads")}}  # fmt: skip
+
+
+def _scoring_here(job: Job, part: Part, model: Model, ask: dict[str, Any], scale: float) -> dict[str, Any]:
+    if not part.tokens:
+        return {"seconds": 0.0, "error": 0.0, "start": 0.0}
+    if not models.has_weights(model.directory()):
+        return {"not_measured": "its weights are not here: a run fetches them, or put them beside its config.json"}
+    with tempfile.TemporaryDirectory(dir=job.dir) as scratch:
+        found = _measured(job, "qaq.score.measure", model, {**ask, "needed": part.needed}, Path(scratch))
+    if "not_measured" in found:
+        return found
+    work, error = found["work"] * scale, math.hypot(found["error"], part.tokens_error / part.tokens)
+    return _here(found, found["start"] + work, error, found["start"])
+
+
+def _training_here(found: dict[str, Any], settings: dict[str, Any], rows: float, error: float) -> dict[str, Any]:
+    if "not_measured" in found:
+        return found
+    updates = math.ceil(math.ceil(rows / settings["batch_size"]) * settings["epochs"])
+    work = found["token"] * found["padded"] * rows * settings["epochs"] + found["optimizer"] * updates
+    return _here(found, found["start"] + work, math.hypot(found["error"], error), found["start"])
+
+
+def _evaluation_here(found: dict[str, Any], times: int, canonical: int) -> dict[str, Any]:
+    """A model is asked by one worker; two more tokenise its canonical solutions, which needs no weights, and read them."""
+    if "not_measured" in found:
+        return found
+    start = 3 * found["start"] - found["loading"]
+    work = found["work"] + canonical * found["token"]
+    return _here(found, times * (start + work), found["error"], times * start)
+
+
+def _error(values: np.ndarray, of: int) -> float:
+    """Standard error of the sum over `of` pairs, drawn without replacement; 0 where all were counted."""
+    count = len(values)
+    return of * float(values.std()) / math.sqrt(count) * math.sqrt(max(1 - count / of, 0.0))
+
+
+def _error_of_some(values: np.ndarray, count: int, of: int) -> float:
+    """Standard error of the sum over `count` of `of` pairs nobody has chosen yet."""
+    return math.sqrt(count) * float(values.std()) * math.sqrt(max(1 - count / of, 0.0))
+
+
+def _plain(memory: Memory) -> dict[str, float]:
+    return {"fixed": memory.fixed, "token": memory.token}

@@ -1,0 +1,114 @@
+"""Workers on this machine, and other programs.
+
+Plain processes rather than datatrove's LocalPipelineExecutor: that one forks a pool from this process, and what a worker
+needs has to be in its environment before it starts (the GPU it sees, its threads, how glibc keeps memory).
+"""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from qaq.launch.work import LOG_FILE, Work, as_shell, environment
+
+log = logging.getLogger(__name__)
+SHARED = False  # whether workers run on other machines too
+
+
+class WorkerFailed(RuntimeError):
+    """A worker ended without a result; what it said is on the screen and in run.log."""
+
+
+def check(settings: dict[str, Any]) -> None:
+    """Nothing can be missing here."""
+
+
+def describe(work: Work) -> str:
+    """The commands, each with what its environment has beyond this one's."""
+    count, command = work.settings["workers"], _command(work.module, work.request)
+    lines = [as_shell(command, _environment(rank, count, _log_file(work))) for rank in range(count)]
+    return "\n".join([f"{count} processes on this machine:", *lines])
+
+
+def run(work: Work, left: Callable[[], int]) -> None:
+    """All workers to their end."""
+    _run(work.module, work.request, work.settings["workers"], _log_file(work))
+
+
+def workers(module: str, request: dict[str, Any], count: int, log_file: Path | None = None) -> None:
+    """`count` equal workers, `python -m module REQUEST`, at once on this machine, sharing its cores, or its GPUs one after the other.
+
+    Raises WorkerFailed, after all have ended, if none of them ended with 0. If only some did, the others have taken over what
+    the dead ones left, and a warning names those.
+    """
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(request, file)
+        file.flush()
+        _run(module, Path(file.name), count, log_file)
+
+
+def _run(module: str, request: Path, count: int, log_file: Path | None) -> None:
+    command = _command(module, request)
+    started = [subprocess.Popen(command, env=_environment(rank, count, log_file)) for rank in range(count)]
+    try:
+        statuses = [process.wait() for process in started]
+    finally:  # when we are stopped, nobody else would stop them
+        for process in started:
+            process.terminate()
+    if all(statuses):
+        said = ", ".join(map(_ending, statuses))
+        raise WorkerFailed(f"{module} ended with {said}; its last words are above and in {log_file}")
+    for rank, status in enumerate(statuses):
+        if status:
+            log.warning(
+                "%s: worker %d of %d ended with %s; the others did its share", module, rank, count, _ending(status)
+            )
+
+
+def _command(module: str, request: Path) -> list[str]:
+    return [sys.executable, "-m", module, str(request)]
+
+
+def _ending(status: int) -> str:
+    return f"status {status}" if status >= 0 else signal.Signals(-status).name
+
+
+def _log_file(work: Work) -> Path:
+    return work.folder.parents[1] / "run.log"
+
+
+def _environment(rank: int, count: int, log_file: Path | None) -> dict[str, str]:
+    found = environment(log_file)
+    if count > 1:
+        gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        found["CUDA_VISIBLE_DEVICES"] = gpus[rank % len(gpus)] if gpus != [""] else str(rank)
+        found.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // count)))
+    return found
+
+
+def command(arguments: list[str], environment: dict[str, str] | None = None) -> subprocess.CompletedProcess:
+    """Run a program to its end without input and keep what it printed, as text."""
+    return subprocess.run(arguments, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          check=False)  # fmt: skip
+
+
+def alone(arguments: list[str], source: IO[bytes], directory: Path, channel: int) -> subprocess.Popen:
+    """Start a program that trusts nobody: a session of its own, an empty environment, `source` as its input, its
+    output in one pipe, and the one open file `channel` to report on."""
+    return subprocess.Popen(arguments, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={},
+                            cwd=directory, pass_fds=[channel], start_new_session=True)  # fmt: skip
+
+
+def request() -> dict[str, Any]:
+    """The request this worker was started with; also sets up its logging. Called first in a worker."""
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    if os.environ.get(LOG_FILE):
+        handlers.append(logging.FileHandler(os.environ[LOG_FILE]))
+    logging.basicConfig(level=logging.INFO, format="[%(asctime)s] %(message)s", datefmt="%H:%M:%S", handlers=handlers)
+    return json.loads(Path(sys.argv[1]).read_text())
