@@ -7,15 +7,15 @@ dataset_info.json  the entry LLaMA-Factory asks for
 """
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+import tempfile
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qaq.spool import Spool
+from qaq import spool
 from qaq.tables import json_line
 
 _COLUMNS = ["id", "query", "answer", "record"]
@@ -25,11 +25,10 @@ _BATCH = 1024  # rows of EXAMPLES held at a time
 def export(examples: Path, subset: pa.Table, card: dict[str, Any], out: Path) -> None:
     """Write the folder. `card` holds what the dataset card states, as name -> value."""
     out.mkdir()
-    with ExitStack() as stack:
-        selected, messages = (
-            stack.enter_context((out / name).open("w", encoding="utf-8"))
-            for name in ("selected.jsonl", "messages.jsonl")
-        )
+    with (
+        (out / "selected.jsonl").open("w", encoding="utf-8") as selected,
+        (out / "messages.jsonl").open("w", encoding="utf-8") as messages,
+    ):
         for row in gather(examples, subset["id"].to_pylist(), _COLUMNS, out):
             selected.write(json_line(json.loads(row["record"])))
             messages.write(json_line(_messages(row)))
@@ -37,29 +36,26 @@ def export(examples: Path, subset: pa.Table, card: dict[str, Any], out: Path) ->
     (out / "dataset_info.json").write_text(json.dumps(_llama_factory(), indent=2) + "\n")
 
 
-def gather(examples: Path, ids: Sequence[str], columns: list[str], scratch: Path) -> Iterator[dict[str, Any]]:
+def gather(examples: Path, ids: list[str], columns: list[str], scratch: Path) -> Iterator[dict[str, Any]]:
     """The rows of `ids`, in that order; KeyError if one is not there.
 
-    They are laid down in the file's order, in an unnamed file in the folder `scratch`, and picked up in the order asked
-    for: where each one lies is all that is held, however many and however long they are.
+    They are laid down in the folder `scratch` in the file's order and picked up in the order asked for: where each one
+    lies is all that is held, however many and however long they are.
     """
-    rank = {id: i for i, id in enumerate(ids)}
-    with Spool(scratch) as spool:
-        places = _lay_down(examples, rank, columns, spool) if rank else []
-        for id, place in zip(ids, places, strict=True):
-            if place < 0:
+    place: dict[str, int | None] = dict.fromkeys(ids)
+    with tempfile.TemporaryFile(dir=scratch) as file:
+        for row in _rows(examples, place, columns) if place else ():
+            place[row["id"]] = spool.put(file, row)
+        for id, at in place.items():
+            if at is None:
                 raise KeyError(f"{examples} has no row {id}")
-            yield spool.get(place)
+            yield spool.get(file, at)
 
 
-def _lay_down(examples: Path, rank: dict[str, int], columns: list[str], spool: Spool) -> list[int]:
-    """Put away the rows of the ids in `rank`; where each lies, in that order, -1 for one that is not there."""
-    places = [-1] * len(rank)
+def _rows(examples: Path, wanted: Container[str], columns: list[str]) -> Iterator[dict[str, Any]]:
     for batch in pq.ParquetFile(examples).iter_batches(_BATCH, columns=columns):
-        wanted = pa.array([id in rank for id in batch["id"].to_pylist()], pa.bool_())
-        for row in batch.filter(wanted).to_pylist():
-            places[rank[row["id"]]] = spool.put(row)
-    return places
+        kept = batch.filter(pa.array([id in wanted for id in batch["id"].to_pylist()]))
+        yield from kept.to_pylist()
 
 
 def _messages(row: dict[str, Any]) -> dict[str, Any]:

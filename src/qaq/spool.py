@@ -1,33 +1,19 @@
-"""Python values on disk, written one after the other and read back in any order: what has to be put into another order
-does not have to be held."""
+"""Values laid down one after the other in a file and picked up in any order, so that what has to change its order need
+not be held in memory. For an unnamed temporary file, which goes when it is closed: pickles are for their writer only."""
 
 import os
 import pickle
-import tempfile
-from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 
-class Spool:
-    """An unnamed file in `folder` that is gone when the context ends."""
+def put(file: BinaryIO, value: Any) -> int:
+    """Where `value` lies now."""
+    place = file.seek(0, os.SEEK_END)
+    pickle.dump(value, file)
+    return place
 
-    def __init__(self, folder: Path) -> None:
-        self.file = tempfile.TemporaryFile(dir=folder)
 
-    def __enter__(self) -> "Spool":
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.file.close()
-
-    def put(self, value: Any) -> int:
-        """Where `value` lies now."""
-        place = self.file.seek(0, os.SEEK_END)
-        pickle.dump(value, self.file)
-        return place
-
-    def get(self, place: int) -> Any:
-        """What was put there."""
-        self.file.seek(place)
-        return pickle.load(self.file)
+def get(file: BinaryIO, place: int) -> Any:
+    """What was put there."""
+    file.seek(place)
+    return pickle.load(file)

@@ -14,15 +14,16 @@ spoiled set is no longer the user's file: every record in it, clean or not, beco
 import json
 import random
 import re
+import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qaq.spool import Spool
+from qaq import spool
 from qaq.tables import EXAMPLES, pair_id
 
 CLEAN = "clean"
@@ -50,7 +51,10 @@ def spoil(path: Path, settings: dict[str, Any]) -> dict[str, int]:
     """Rewrite the EXAMPLES at `path` with their share of spoiled pairs; the number of rows of each kind."""
     rows, scratch = pq.read_metadata(path).num_rows, path.with_suffix(".noise")
     kinds = _deal(int(settings["noise"] * rows + 0.5), settings["noise_kinds"])
-    with Spool(path.parent) as texts, pq.ParquetWriter(scratch, EXAMPLES.columns, compression="zstd") as writer:
+    with (
+        tempfile.TemporaryFile(dir=path.parent) as texts,
+        pq.ParquetWriter(scratch, EXAMPLES.columns, compression="zstd") as writer,
+    ):
         spoiled = _Draw(path, texts, random.Random(f"noise {settings['seed']}")).draw(kinds) if kinds else {}
         for group in _relabelled(path, spoiled, texts):
             writer.write_table(group)
@@ -69,14 +73,14 @@ def _deal(count: int, kinds: list[str]) -> list[str]:
     return dealt
 
 
-def _relabelled(path: Path, spoiled: dict[int, tuple[str, int]], texts: Spool) -> Iterator[pa.Table]:
+def _relabelled(path: Path, spoiled: dict[int, tuple[str, int]], texts: BinaryIO) -> Iterator[pa.Table]:
     position = 0
     file = pq.ParquetFile(path)
     for group in range(file.num_row_groups):
         rows = file.read_row_group(group).to_pylist()
         for row in rows:
             kind, place = spoiled.get(position, (CLEAN, None))
-            query, answer = (row["query"], row["answer"]) if place is None else texts.get(place)
+            query, answer = (row["query"], row["answer"]) if place is None else spool.get(texts, place)
             record = {"instruction": query, "output": answer, "noise": kind, "row": row["row"]}
             row |= {"id": pair_id(query, answer), "query": query, "answer": answer, "noise": kind,
                     "record": json.dumps(record, ensure_ascii=False)}  # fmt: skip
@@ -87,29 +91,29 @@ def _relabelled(path: Path, spoiled: dict[int, tuple[str, int]], texts: Spool) -
 class _Draw:
     """One seeded choice of the pairs to spoil and of what becomes of them; their `texts` lie on disk."""
 
-    def __init__(self, path: Path, texts: Spool, rng: random.Random) -> None:
+    def __init__(self, path: Path, texts: BinaryIO, rng: random.Random) -> None:
         self.texts, self.rng = texts, rng
         self.places: list[int] = []  # of the source's pairs, by position
         self.taken: set[str] = set()
         for batch in pq.ParquetFile(path).iter_batches(_BATCH, columns=["id", "query", "answer"]):
             ids, queries, answers = (column.to_pylist() for column in batch.columns)
             self.taken.update(ids)
-            self.places += map(texts.put, zip(queries, answers, strict=True))
+            self.places += [spool.put(texts, pair) for pair in zip(queries, answers, strict=True)]
 
     def pair(self, position: int) -> _Text:
         """The pair as it is in the source."""
-        return self.texts.get(self.places[position])
+        return spool.get(self.texts, self.places[position])
 
     def draw(self, kinds: list[str]) -> dict[int, tuple[str, int]]:
-        """position -> (kind, place of the spoiled pair). A pair that cannot take a kind (an answer of one letter cannot be cut) is
-        passed over for the next one."""
+        """position -> (kind, place of the spoiled pair). A pair that cannot take a kind (an answer of one letter cannot be
+        cut) is passed over for the next one."""
         order = self.rng.sample(range(len(self.places)), len(self.places))
         swaps = kinds.count("swapped")
         spoiled = self._swapped(order[:swaps])
         pool = deque(order[swaps:])
         for kind in (kind for kind in kinds if kind != "swapped"):
             position, pair = self._next(kind, pool)
-            spoiled[position] = kind, self.texts.put(pair)
+            spoiled[position] = kind, spool.put(self.texts, pair)
         return spoiled
 
     def _next(self, kind: str, pool: deque[int]) -> tuple[int, _Text]:
@@ -147,7 +151,7 @@ class _Draw:
         spoiled = {}
         for position, pair in zip(chosen, self._crossed(chosen, takes), strict=True):
             self.taken.add(pair_id(*pair))
-            spoiled[position] = "swapped", self.texts.put(pair)
+            spoiled[position] = "swapped", spool.put(self.texts, pair)
         return spoiled
 
     def _crossed(self, chosen: list[int], takes: list[int]) -> Iterator[_Text]:
