@@ -2,15 +2,16 @@
 
     python experiments/bench/selection.py PAIRS [--rows 310000] [--answers 1] [--noise 0] [option=value ...]
 
-PAIRS is JSON or JSONL, gzipped or not; its records are repeated, query and answer with a number, until there are `rows`,
-and each takes the answers of `answers` records in a row, to reach the length of other data. What a scoring worker would leave is drawn at random and written with the pipeline's own code into the folders
-it will look in: per pass a shard for each `scorer.tokens_per_shard` tokens. Then `python src/main.py` runs as a user runs it,
-in a fresh process: first with nothing else in the store ("all": the file is read and the shards are, too), then once per
-selector, which find the examples and the likelihoods.
+PAIRS is JSON or JSONL, gzipped or not; its records are repeated, query and answer with a number, until there are `rows`, and
+each takes the answers of `answers` records in a row, to reach the length of other data. What a scoring worker would leave is
+drawn at random and written with the pipeline's own code into the folders it will look in: per pass a shard for each
+`scorer.tokens_per_shard` tokens. Then `python src/main.py` runs as a user runs it, in a fresh process: first with nothing
+but those shards in the store ("all": source and shards are read), then once per selector, which find the examples and the
+likelihoods.
 
 Seconds of a stage are wall time between the records in metrics.jsonl, the first one from the start of the process (imports
-and checks included). Memory is the largest sum, sampled every 20 ms, of the resident sets of the process and all its
-children (W&B's service is one; pages they share count twice), beside the largest single process by getrusage.
+and checks included); selector_s is the selector alone. Memory is the largest resident set, sampled every 20 ms: of all
+processes together (W&B's service is one; pages they share count twice), and of the largest one.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -37,9 +38,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 
 from hydra import compose, initialize_config_dir  # noqa: E402
-from hydra.core.config_store import ConfigStore  # noqa: E402
 
 from qaq import config, pipeline, select  # noqa: E402
+from qaq.job import Job  # noqa: E402
 from qaq.score.shards import SCHEMA, Shards  # noqa: E402
 from qaq.score.spans import TARGETS  # noqa: E402
 from qaq.store import canonical  # noqa: E402
@@ -82,9 +83,7 @@ def _write_pairs(source: Path, rows: int, answers: int, out: Path) -> None:
     """`rows` records like the source's; the first text field gets a number, the last is `answers` such texts and a number."""
     data = source.read_bytes()
     text = (gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data).decode()
-    base = (
-        json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in text.splitlines() if line]
-    )
+    base = json.loads(text if text.lstrip().startswith("[") else f"[{','.join(text.strip().splitlines())}]")
     first, *_, last = [key for key, value in base[0].items() if isinstance(value, str)]
     with out.open("w", encoding="utf-8") as file:
         for number in range(rows):
@@ -95,25 +94,24 @@ def _write_pairs(source: Path, rows: int, answers: int, out: Path) -> None:
 
 
 def _give_likelihoods(options: list[str], run_dir: Path) -> None:
-    """Run the pipeline here with a launcher that draws likelihoods where a worker would compute them."""
-    ConfigStore.instance().store("schema", node=config.Config)
+    """Run the pipeline here with likelihoods drawn where workers would compute them."""
+    config.register()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         settings = canonical(config.plain(compose("config", [*options, "stages=[load,score]", "tracking=off"])))
     run_dir.mkdir()
-    examples: list[Path] = []
+    examples: list[str] = []
 
-    def given(module: str, request: dict[str, Any], count: int, log_file: Path) -> None:
+    def worker(job: Job, module: str, request: dict[str, Any]) -> None:
         if module == "qaq.score.tokenise":
-            examples.append(Path(request["examples"]))
-        elif module == "qaq.score":
-            for number, name in enumerate(request["passes"]):
-                _draw(
-                    examples[-1], name, Path(request["shards"]) / name, request["settings"]["tokens_per_shard"], number
-                )
-        else:
-            Path(request["out"], "nothing").touch()  # a model that nobody loads
+            examples.append(request["examples"])
+        Path(request["out"], "nothing").touch()  # neither the model nor the tokens are looked at
 
-    with mock.patch("qaq.launch.workers", given):
+    def workers(job: Job, module: str, request: dict[str, Any], left: Callable[[], int]) -> None:
+        tokens_per_shard = request["settings"]["tokens_per_shard"]
+        for number, name in enumerate(request["passes"]):
+            _draw(Path(examples[-1]), name, Path(request["shards"]) / name, tokens_per_shard, number)
+
+    with mock.patch.multiple(Job, worker=worker, workers=workers):
         pipeline.run(settings, run_dir, "bench", [])
 
 
