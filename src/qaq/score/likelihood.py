@@ -14,8 +14,8 @@ from qaq.tables import LIKELIHOOD, conform
 
 def left(shards: Path, passes: list[str], ids: list[str]) -> Callable[[], int]:
     """Counts, at each call, the records of all passes that are not scored yet; only shards new since the last are read."""
-    watched, wanted = [Shards(shards / name) for name in passes], np.array(ids)
-    return lambda: sum(len(held.missing(wanted)) for held in watched)
+    watched = [Shards(shards / name) for name in passes]
+    return lambda: sum(len(held.missing(ids)) for held in watched)
 
 
 def likelihood(shards: Path, passes: list[str], ids: list[str], model: str) -> pa.Table:

@@ -13,11 +13,12 @@ import hashlib
 import io
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
@@ -43,10 +44,9 @@ class Shards:
         """
         tables = [table for file in sorted(self.folder.glob("*.parquet")) if (table := self._sound(file)) is not None]
         table = pa.concat_tables([SCHEMA.empty_table(), *tables])
-        _, first = np.unique(table["id"].to_numpy(zero_copy_only=False).astype(str), return_index=True)
-        return table.take(pa.array(np.sort(first)))
+        return table.take(pc.index_in(pc.unique(table["id"]), table["id"]))  # where each id stands first
 
-    def missing(self, ids: np.ndarray) -> np.ndarray:
+    def missing(self, ids: Iterable[str]) -> np.ndarray:
         """Positions of the `ids` that no sound shard holds."""
         return np.flatnonzero(self._open(ids))
 
@@ -74,7 +74,7 @@ class Shards:
         Path(lock.lock_file).unlink(missing_ok=True)
         return True
 
-    def _open(self, ids: np.ndarray) -> np.ndarray:
+    def _open(self, ids: Iterable[str]) -> np.ndarray:
         """Mask of the `ids` nobody has scored by now; only files that came since the last look are read."""
         for name in os.listdir(self.folder):  # asked once a shard, so not by glob, which takes ten times as long
             if name.endswith(".parquet") and name not in self.looked:
