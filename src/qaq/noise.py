@@ -70,4 +70,4 @@ def _let_through(
 
 def _share(spoiled: pa.ChunkedArray, table: pa.Table) -> float:
     """Share of the table's ids that are among the spoiled ones."""
-    return (pc.sum(pc.is_in(table["id"], spoiled)).as_py() or 0) / table.num_rows
+    return pc.mean(pc.is_in(table["id"], spoiled)).as_py()

@@ -67,6 +67,17 @@ def test_new_records_among_old_ones_cost_only_themselves(tmp_path):
     assert sorted(sum(calls, [])) == [38, 39]
 
 
+def test_who_found_the_damage_sees_the_shard_that_comes_back(tmp_path):
+    fill(tmp_path)
+    victim = sorted(tmp_path.glob("*.parquet"))[1]
+    victim.write_bytes(victim.read_bytes()[:-9])
+    watching = Shards(tmp_path)
+    assert len(watching.missing(IDS)) > 0
+    fill(tmp_path)
+    assert victim.exists()  # the same bytes, hence the same name
+    assert len(watching.missing(IDS)) == 0
+
+
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
 def test_a_damaged_shard_is_found_set_aside_and_computed_again(tmp_path, damage):
     fill(tmp_path)

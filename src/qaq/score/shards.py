@@ -33,7 +33,7 @@ class Shards:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.looked: set[str] = set()  # files `_open` has read
+        self.looked: set[str] = set()  # sound files `_open` has read
         self.held: set[str] = set()  # ids in them
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -78,9 +78,10 @@ class Shards:
         """Mask of the `ids` nobody has scored by now; only files that came since the last look are read."""
         for name in os.listdir(self.folder):  # asked once a shard, so not by glob, which takes ten times as long
             if name.endswith(".parquet") and name not in self.looked:
-                self.looked.add(name)
                 table = self._sound(self.folder / name)
-                self.held.update([] if table is None else table["id"].to_pylist())
+                if table is not None:  # a damaged one comes back under the same name when it is scored again
+                    self.looked.add(name)
+                    self.held.update(table["id"].to_pylist())
         return np.array([id not in self.held for id in ids])
 
     def _write(self, name: str, table: pa.Table) -> None:
