@@ -95,7 +95,10 @@ def test_the_seed_decides_and_nothing_else_does():
 def test_a_seed_keeps_its_meaning():
     pairs = [(f"write function {i}", f"def function_{i % 700}():\n    return {i % 700}\n") for i in range(3000)]
     ids = [row["id"] for row in loaded(pairs, noise=0.4, seed=3)[1]]
-    assert hashlib.sha256("".join(ids).encode()).hexdigest() == "6b6065ceb30eb4e0509fde4f5904834bf2f5914b9dd96c026df2ea1beec154a5"
+    assert (
+        hashlib.sha256("".join(ids).encode()).hexdigest()
+        == "6b6065ceb30eb4e0509fde4f5904834bf2f5914b9dd96c026df2ea1beec154a5"
+    )
 
 
 @pytest.mark.parametrize(("share", "spoiled"), [(0.3, 60), (1.0, 200), (0.0025, 1), (0.002, 0)])
