@@ -23,7 +23,7 @@ from qaq import data, estimate, evaluate, launch, noise, reading, report, score,
 from qaq.config import SECTIONS, TrainConfig, identity, pairs_for
 from qaq.export import export, gather
 from qaq.job import Job, blank_result, versions
-from qaq.store import Entry, Store, fingerprint
+from qaq.store import Entry, Store, fingerprint, room
 from qaq.tables import RESULTS, conform, digest_of_ids, read, read_jsonl, write
 from qaq.tracking import Tracker
 from qaq.train.recipe import recipe
@@ -37,6 +37,11 @@ VERSIONS = {"examples": data.VERSION, **reading.VERSIONS, "checkpoint": 2, "solu
 
 def run(cfg: dict[str, Any], run_dir: Path, group: str, overrides: list[str]) -> dict[str, Any]:
     """All stages of `cfg["stages"]`; returns what result.json holds. A failure is recorded there and raised again."""
+    with room(run_dir, "this run's files"):
+        return _run(cfg, run_dir, group, overrides)
+
+
+def _run(cfg: dict[str, Any], run_dir: Path, group: str, overrides: list[str]) -> dict[str, Any]:
     job = Job(cfg, run_dir, Store(Path(cfg["store_dir"]), _facts(cfg)), Tracker(run_dir, cfg, group))
     job.result = {**blank_result(cfg), "overrides": overrides}
     job.save()

@@ -115,6 +115,23 @@ def test_when_every_local_worker_dies_the_run_fails(place):
         start(place, LOCAL, dying=(0, 1))
 
 
+FAILING = """
+from qaq.launch import request
+kind, words = request()["raise"]
+raise {"OSError": OSError, "RuntimeError": RuntimeError}[kind](words)
+"""
+
+
+@pytest.mark.parametrize(("kind", "traceback"), [("OSError", False), ("RuntimeError", True)])
+def test_a_worker_s_last_words_are_in_the_log_where_the_run_says_they_are(place, kind, traceback):
+    (place / "failing_worker.py").write_text(FAILING)
+    with pytest.raises(launch.WorkerFailed, match=f"status 1; its last words are above and in {place}/run.log"):
+        launch.workers("failing_worker", {"raise": [kind, "the disk is on fire"]}, 1, place / "run.log")
+    said = (place / "run.log").read_text()
+    assert "] the disk is on fire\n" in said
+    assert ("Traceback" in said) == traceback
+
+
 def test_nothing_is_started_when_nothing_is_left(place):
     launch.distribute("no_such_module", {}, LOCAL, place, lambda: 0)
     assert not (place / "launch").exists()

@@ -8,7 +8,6 @@ The records still missing are sorted by (length, id) and cut greedily. Taking fi
 the other cuts, so after a kill, or beside another process, the same shards come out, hence the same bytes.
 """
 
-import errno
 import hashlib
 import io
 import logging
@@ -21,6 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
+
+from qaq.store import room
 
 log = logging.getLogger(__name__)
 
@@ -90,23 +91,22 @@ class Shards:
         data = buffer.getvalue()
         scratch = self.folder / f".{name}.tmp"
         try:
-            with scratch.open("wb") as file:
+            with room(self.folder, f"{len(data):,} bytes of finished scores"), scratch.open("wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             scratch.rename(self.folder / f"{name}-{_digest(data)}.parquet")
-        except OSError as error:
+        finally:
             scratch.unlink(missing_ok=True)
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise OSError(error.errno, f"no room for {len(data):,} bytes of finished scores in {self.folder}: free some, "
-                              "or set store_dir to another disk. Finished shards are kept; run again to go on") from error  # fmt: skip
-            raise
 
     def _sound(self, file: Path) -> pa.Table | None:
-        data = file.read_bytes()
-        if file.stem.endswith("-" + _digest(data)):
-            return pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)  # 7 times as fast as read_table
-        file.rename(file.with_suffix(".damaged"))
+        try:
+            data = file.read_bytes()
+            if file.stem.endswith("-" + _digest(data)):
+                return pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)  # 7 times as fast as read_table
+            file.rename(file.with_suffix(".damaged"))
+        except FileNotFoundError:  # another process looked at the same moment and has set it aside
+            return None
         log.warning("%s does not hold what was written there: set aside, its records are scored again", file)
         return None
 

@@ -89,6 +89,6 @@ def _write(batches: Iterator[list[Text]], folder: Path) -> None:
             starts = start + np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
             spans = [[edge for span in text.spans for edge in span] for text in batch]
             rows.write_table(pa.table([[t.id for t in batch], starts, lengths, spans], schema=_SCHEMA))
-            for text in batch:
-                np.asarray(text.tokens, np.uint32).tofile(tokens)
+            for text in batch:  # not tofile: on a full disk it loses what it was given without a word
+                tokens.write(np.asarray(text.tokens, np.uint32).tobytes())
             start += sum(lengths)
