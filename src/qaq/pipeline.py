@@ -23,7 +23,7 @@ from qaq import data, estimate, evaluate, launch, noise, reading, report, score,
 from qaq.config import SECTIONS, TrainConfig, identity, pairs_for
 from qaq.export import export, gather
 from qaq.job import Job, blank_result, versions
-from qaq.store import Entry, Store, fingerprint
+from qaq.store import Entry, Store, fingerprint, room
 from qaq.tables import RESULTS, conform, digest_of_ids, read, read_jsonl, write
 from qaq.tracking import Stage, Tracker
 from qaq.train.recipe import recipe
@@ -37,6 +37,11 @@ VERSIONS = {"examples": data.VERSION, **reading.VERSIONS, "checkpoint": 3, "solu
 
 def run(cfg: dict[str, Any], run_dir: Path, group: str, overrides: list[str]) -> dict[str, Any]:
     """All stages of `cfg["stages"]`; returns what result.json holds. A failure is recorded there and raised again."""
+    with room(run_dir, "this run's files"):
+        return _run(cfg, run_dir, group, overrides)
+
+
+def _run(cfg: dict[str, Any], run_dir: Path, group: str, overrides: list[str]) -> dict[str, Any]:
     job = Job(cfg, run_dir, Store(Path(cfg["store_dir"]), _facts(cfg)), Tracker(run_dir, cfg, group))
     job.result = {**blank_result(cfg), "overrides": overrides}
     job.save()
@@ -129,26 +134,28 @@ def score_pairs(job: Job, examples: Path) -> pa.Table:
 
 
 def _likelihood(job: Job, stage: str, spec: dict[str, Any], examples: Path) -> pa.Table:
+    """LIKELIHOOD of one scorer. Only if something is missing are the pairs tokenised and the model asked for."""
     scorer, model = job.cfg["scorer"], job.model(stage, spec)
     ids = read(examples, ["id"])["id"].to_pylist()
-    what = reading.inputs(digest_of_ids(ids), model)
-    texts = reading.texts(job, spec, what, examples, model.directory)
-    shards = reading.shards(job, model)
+    what, shards = reading.inputs(digest_of_ids(ids), model), reading.shards(job, model)
+    settings = {**reading.how(job, model), "passes": scorer["passes"], "name": spec["name"]}
+    asked = ("likelihood", reading.VERSIONS["likelihood"], settings, what)
+    left, texts = score.left(shards, scorer["passes"], ids), None
+    if not job.store.holds(*asked) and left():
+        texts = reading.texts(job, spec, what, examples, model.directory)
 
     def build(out: Path) -> None:
-        ask = {"name": spec["name"], "settings": scorer, "passes": scorer["passes"], "texts": str(texts.path)}
-        ask |= {"model": str(model.directory()), "shards": str(shards)}
-        job.workers("qaq.score", ask, score.left(texts.path, shards, scorer["passes"]))
+        if texts:
+            ask = {"name": spec["name"], "settings": scorer, "passes": scorer["passes"], "texts": str(texts.path)}
+            job.workers("qaq.score", {**ask, "model": str(model.directory()), "shards": str(shards)}, left)
         write(score.likelihood(shards, scorer["passes"], ids, spec["name"]), out / "likelihood.parquet")
 
-    settings = {**reading.how(job, model), "passes": scorer["passes"], "name": spec["name"]}
-    entry = job.keep(stage, job.store.entry("likelihood", reading.VERSIONS["likelihood"], settings, what, build))
-    return read(entry.path / "likelihood.parquet")
+    return read(job.keep(stage, job.store.entry(*asked, build)).path / "likelihood.parquet")
 
 
 def _quarantine_too_long(job: Job, examples: Path, likelihood: pa.Table) -> None:
     over = score.too_long(likelihood)
-    rows = gather(examples, [id for id, _ in over], ["id", "row", "record"])
+    rows = gather(examples, [id for id, _ in over], ["id", "row", "record"], job.dir)
     with (job.dir / "quarantine.jsonl").open("a", encoding="utf-8") as out:
         for row, (_, tokens) in zip(rows, over, strict=True):
             reason = (
@@ -176,9 +183,8 @@ def select_pairs(job: Job, examples: Path, metrics: pa.Table) -> pa.Table:
         export(examples, subset, _card(job, metrics.num_rows), job.dir / "subset")
         _link(job.dir / "selected.jsonl", Path("subset/selected.jsonl"))
         if job.cfg["data"]["noise"]:
-            labels = read(examples, ["id", "noise"]).to_pydict()
-            kinds = dict(zip(labels["id"], labels["noise"], strict=True))
-            job.result |= noise.grade(metrics, kinds, subset, options, count, job.cfg["seed"])
+            labels = read(examples, ["id", "noise"])
+            job.result |= noise.grade(metrics, labels, subset, options, count, job.cfg["seed"])
         report.rmi_figure(metrics, subset, job.dir / "rmi.png")
         records.log({"pairs": metrics.num_rows, "selected": subset.num_rows, **job.result.get("noise", {})})
     log.info("select: %s keeps %d of %d pairs", options["name"], subset.num_rows, metrics.num_rows)
@@ -205,8 +211,8 @@ def _checkpoint(job: Job, examples: Path, subset: pa.Table, pairs: int, settings
 
     def build(out: Path) -> None:
         work.mkdir(parents=True, exist_ok=True)
-        rows = gather(examples, sorted(subset["id"].to_pylist()), ["id", "query", "answer"])
-        write(pa.Table.from_pylist(rows), out / "rows.parquet")
+        rows = gather(examples, sorted(subset["id"].to_pylist()), ["id", "query", "answer"], out)
+        write(pa.Table.from_pylist(list(rows)), out / "rows.parquet")
         ask = {"model": str(base.directory()), "rows": str(out / "rows.parquet"), "settings": settings}
         job.worker("qaq.train", {**ask, "work": str(work), "out": str(out)})
         report.model_card(out, job.cfg["target"]["name"], {**_card(job, pairs), **_recipe(settings)})

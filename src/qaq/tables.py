@@ -118,12 +118,17 @@ def read(path: Path, columns: list[str] | None = None) -> pa.Table:
     return pq.read_table(path, columns=columns)
 
 
+def json_line(row: Any) -> str:
+    """One line of a JSONL file."""
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
 def write_jsonl(rows: Iterable[Any], path: Path) -> int:
     """One JSON value a line, UTF-8; returns the number of rows."""
     count = 0
     with path.open("w", encoding="utf-8") as out:
         for row in rows:
-            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+            out.write(json_line(row))
             count += 1
     return count
 

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import IO, Any
 
 from qaq.launch.work import LOG_FILE, Work, as_shell, environment
@@ -106,9 +107,16 @@ def alone(arguments: list[str], source: IO[bytes], directory: Path, channel: int
 
 
 def request() -> dict[str, Any]:
-    """The request this worker was started with; also sets up its logging. Called first in a worker."""
+    """The request this worker was started with; also sets up its logging, last words included. Called first in a worker."""
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if os.environ.get(LOG_FILE):
         handlers.append(logging.FileHandler(os.environ[LOG_FILE]))
     logging.basicConfig(level=logging.INFO, format="[%(asctime)s] %(message)s", datefmt="%H:%M:%S", handlers=handlers)
+    sys.excepthook = _last_words
     return json.loads(Path(sys.argv[1]).read_text())
+
+
+def _last_words(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What a user can do something about in a line, all else with its traceback; into the log file too."""
+    known = issubclass(kind, (ValueError, OSError, MemoryError, KeyboardInterrupt))
+    log.error("%s", str(error) or kind.__name__, exc_info=None if known else (kind, error, trace))

@@ -321,6 +321,8 @@ def _save(trainer: "Trainer", tokenizer: Any, settings: dict[str, Any], out: Pat
         state = model.state_dict()
     same: dict[int, torch.Tensor] = {}  # tied weights stay one tensor
     state = {name: same.setdefault(value.data_ptr(), value.to(dtype)) for name, value in state.items()}
-    model.config.dtype = dtype
-    model.save_pretrained(out / "model", state_dict=state)
+    with torch.device("meta"):  # the trained one may be divided, and what is written of dtypes is read off the model
+        shell = type(model)._from_config(model.config, dtype=dtype)
+    shell.generation_config = model.generation_config
+    shell.save_pretrained(out / "model", state_dict=state)
     tokenizer.save_pretrained(out / "model")

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy, log_softmax
 from torch.utils.data import Dataset, Sampler
 from trl import SFTTrainer
 
+from qaq.store import DiskFull
 from qaq.train import checkpoints
 
 _COMPARED = 64  # tokens of a packed row that are compared with the same row alone
@@ -89,7 +90,7 @@ class Trainer(SFTTrainer):
         except Exception as error:
             if _free(folder.parent) > _needed(self.model) and getattr(error, "errno", None) not in _FULL:
                 raise
-            raise OSError(errno.ENOSPC, _no_room(folder, self.model)) from error
+            raise DiskFull(_no_room(folder, self.model)) from error
         self.accelerator.wait_for_everyone()
 
 
