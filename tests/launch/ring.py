@@ -1,6 +1,6 @@
 """A worker of several ranks: adds up 1 + its rank over all of them and writes what it found; can be told to end badly.
 
-Request: {out: a directory, end: {rank: a signal's number, or "raise", or "wait"}}.
+Request: {out: a directory, end: {rank: a signal's number, or "raise", or "wait", which it does once}}.
 """
 
 import json
@@ -23,12 +23,14 @@ if __name__ == "__main__":
     logging.warning("rank %d warns", rank)
     distributed.all_reduce(total)
     what = asked["end"].get(str(rank))
-    (Path(asked["out"]) / f"{rank}.pid").write_text(str(os.getpid()))
+    pid = Path(asked["out"]) / f"{rank}.pid"
+    first = not pid.exists()
+    pid.write_text(str(os.getpid()))
     if what == "raise":
         raise ValueError(f"rank {rank} was told to")
     if what == "wait":
-        time.sleep(600)
-    if what:
+        time.sleep(600 if first else 0)
+    elif what:
         os.kill(os.getpid(), what)
     distributed.barrier()
     kept = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "HF_HOME")}

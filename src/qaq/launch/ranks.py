@@ -100,9 +100,9 @@ def end(nodes: list[subprocess.Popen]) -> None:
             node.kill()
 
 
-def why(work: Work, nodes: dict[str, int]) -> str:
-    """What ended how, from what each node left under the folder; `nodes`: bad statuses of the nodes themselves by name."""
-    failures = _in_order([one for file in sorted(work.folder.rglob(FAILED)) for one in json.loads(file.read_text())])
+def why(work: Work, folder: Path, nodes: dict[str, int]) -> str:
+    """What ended how, from what each node left under `folder`; `nodes`: bad statuses of the nodes themselves by name."""
+    failures = _in_order([one for file in sorted(folder.rglob(FAILED)) for one in json.loads(file.read_text())])
     total = work.settings["nodes"] * work.settings["ranks"]
     if not failures:
         ended = ", ".join(f"{name} with {ending(status)}" for name, status in nodes.items())
@@ -149,7 +149,7 @@ def _run(work: Work) -> None:
         bad = {name: node.poll() for name, node in nodes.items() if node.poll()}
         end(list(nodes.values()))
     if bad:
-        raise WorkerFailed(why(work, bad))
+        raise WorkerFailed(why(work, work.folder, bad))
 
 
 def _describe(work: Work) -> str:
@@ -187,8 +187,8 @@ def _there(command: list[str], work: Work) -> str:
 
 def _wait(nodes: list[subprocess.Popen]) -> None:
     """Until all have ended, or one has ended badly and the others had time to say so too."""
-    while any(node.poll() is None for node in nodes) and not any(node.returncode for node in nodes):
+    while None in (statuses := [node.poll() for node in nodes]) and not any(statuses):
         time.sleep(_LOOK)
     deadline = time.monotonic() + GRACE
-    while any(node.poll() is None for node in nodes) and time.monotonic() < deadline:
+    while None in [node.poll() for node in nodes] and time.monotonic() < deadline:
         time.sleep(_LOOK)

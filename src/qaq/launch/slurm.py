@@ -22,7 +22,7 @@ from qaq.progress import Progress
 
 log = logging.getLogger(__name__)
 SHARED = True
-_DISK_LAG = 60.0  # seconds after which NFS, as it is set up by default, shows another machine's files
+DISK_LAG = 60.0  # seconds after which NFS, as it is set up by default, shows another machine's files
 
 
 class Array(SlurmPipelineExecutor):
@@ -139,7 +139,7 @@ def _wait(work: Work, job: str, left: Callable[[], int]) -> None:
             before, alive = now, _alive(job)
             _tell_of_dead(work, job, alive, told)
             if not alive:
-                if waited > _DISK_LAG or len(dead(work)) == work.settings["workers"]:
+                if waited > DISK_LAG or len(dead(work)) == work.settings["workers"]:
                     break
                 waited += work.settings["poll_seconds"]
             time.sleep(work.settings["poll_seconds"])
