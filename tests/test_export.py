@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from datasets import load_dataset
 
 from qaq import export, tables
@@ -40,5 +41,11 @@ def test_the_card_and_the_llama_factory_entry_are_there(tmp_path):
 
 def test_gathering_keeps_the_order_asked_for(tmp_path):
     folder(tmp_path)
-    rows = export.gather(tmp_path / "examples.parquet", ["p3", "p1"], ["id", "query"])
-    assert rows == [{"id": "p3", "query": "q3"}, {"id": "p1", "query": "q1"}]
+    rows = export.gather(tmp_path / "examples.parquet", ["p3", "p1"], ["id", "query"], tmp_path)
+    assert list(rows) == [{"id": "p3", "query": "q3"}, {"id": "p1", "query": "q1"}]
+
+
+def test_a_row_that_is_not_there_is_named(tmp_path):
+    folder(tmp_path)
+    with pytest.raises(KeyError, match="examples.parquet has no row p9"):
+        list(export.gather(tmp_path / "examples.parquet", ["p3", "p9"], ["id", "query"], tmp_path))

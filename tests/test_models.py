@@ -39,7 +39,7 @@ def test_a_local_directory_loads_as_it_is(tiny_model, tmp_path):
     assert model.dtype == torch.bfloat16
     assert not model.training
     assert tokenizer.chat_template == CHATML
-    assert models.window(model) == 2048
+    assert models.window(model.config) == 2048
 
 
 def test_a_base_model_borrows_the_template_of_its_family(tiny_model, tmp_path):

@@ -32,7 +32,10 @@ def test_the_share_of_spoiled_pairs_is_told_for_every_selector():
     kinds = {id: "echo" if i < 10 else "clean" for i, id in enumerate(ids)}
     options = {"name": "rmi", "low": 0.0}
     subset = select.select(metrics, options, 8, 0)
-    said = noise.grade(metrics, kinds, subset, options, 8, 0)
+    labels = tables.pa.table(
+        {"id": ids[::-1], "noise": [kinds[id] for id in ids[::-1]]}
+    )  # joined by id, not by position
+    said = noise.grade(metrics, labels, subset, options, 8, 0)
     spoiled = sum(kinds[id] == "echo" for id in subset["id"].to_pylist())
     assert said["noise"] == {"in_data": 0.25, "in_subset": spoiled / 8}
     rows = {row["selector"]: row for row in said["noise_by_selector"]}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -163,8 +164,6 @@ def test_planted_noise_and_a_second_scorer_are_graded_and_a_directory_can_be_use
 
 
 def test_scores_follow_the_bytes_of_a_model_not_its_path(workplace, sweep, tiny_model, tmp_path):
-    import shutil
-
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -196,3 +195,25 @@ def test_three_stages_leave_a_subset_and_no_training(workplace, sweep, tiny_mode
     assert done.returncode == 0, done.stderr
     assert len(list(tables.read_jsonl(workplace / "three" / "selected.jsonl"))) == 15
     assert "train" not in result(workplace / "three")["keys"]
+
+
+def test_pairs_are_tokenised_and_the_model_is_prepared_only_if_a_sound_likelihood_is_missing(
+    workplace, tiny_model, tmp_path
+):
+    def scored(run: str) -> tuple[bool, bytes]:
+        """Whether a model was prepared; the likelihoods. Only the shards of an earlier run are there to be found."""
+        for stage in ("likelihood", "texts"):
+            shutil.rmtree(tmp_path / "store" / stage, ignore_errors=True)
+        done = main(workplace, *options(tiny_model), "stages=[load,score]", f"hydra.run.dir={tmp_path / run}",
+                    f"store_dir={tmp_path / 'store'}")  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        prepared = "model_score" in result(tmp_path / run)["seconds"]
+        assert prepared == (tmp_path / "store" / "texts").exists()
+        return prepared, (tmp_path / run / "likelihood.parquet").read_bytes()
+
+    prepared, likelihood = scored("first")
+    assert prepared
+    assert scored("again") == (False, likelihood)
+    shard = next((tmp_path / "store/shards").rglob("*.parquet"))
+    shard.write_bytes(shard.read_bytes()[:-9])
+    assert scored("damaged") == (True, likelihood)

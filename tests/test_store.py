@@ -1,11 +1,12 @@
 """The store: the same question is answered once, another question never meets an old answer."""
 
+import errno
 import multiprocessing
 from pathlib import Path
 
 import pytest
 
-from qaq.store import Store, fingerprint, tree_digest
+from qaq.store import DiskFull, Store, fingerprint, room, tree_digest
 
 
 def ask(store: Store, settings: dict, inputs: dict | None = None, version: int = 1, calls: list | None = None):
@@ -60,6 +61,52 @@ def test_what_a_killed_process_left_is_not_mistaken_for_a_result(tmp_path):
     entry = ask(Store(tmp_path), {})
     assert (entry.path / "value").read_text() == "{}"
     assert not leftover.exists()
+
+
+@pytest.mark.parametrize("name", ["value", "entry.json"])
+@pytest.mark.parametrize(
+    "damage", [lambda data: bytes([data[0] ^ 1]) + data[1:], lambda data: data[:-2], lambda data: b""]
+)
+def test_a_damaged_entry_is_found_set_aside_and_made_again(tmp_path, caplog, name, damage):
+    store = Store(tmp_path)
+    entry = ask(store, {"a": 1})
+    value, file = (entry.path / "value").read_bytes(), entry.path / name
+    file.write_bytes(damage(file.read_bytes()))
+    again = ask(store, {"a": 1})
+    assert (again.reused, again.path) == (False, entry.path)
+    assert (again.path / "value").read_bytes() == value
+    assert entry.path.with_name(f"{entry.key}.damaged").is_dir()
+    assert f"{entry.path}: {name} is not what was written there" in caplog.text
+    assert ask(store, {"a": 1}).reused
+
+
+def test_an_entry_that_lost_a_file_is_made_again_and_one_that_gained_a_file_is_not(tmp_path):
+    store = Store(tmp_path)
+    entry = ask(store, {})
+    (entry.path / "more").write_text("a note")
+    assert ask(store, {}).reused
+    (entry.path / "value").unlink()
+    assert not ask(store, {}).reused
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_told_with_the_place_what_is_free_and_the_way_out(tmp_path, number):
+    def full(out: Path) -> None:
+        raise OSError(number, "full")
+
+    with pytest.raises(DiskFull, match=r"no room for stage \w+ in .*stage, where [\d,]+ bytes are free .*full.*: free some, or "
+                                       r"set store_dir.*run again to go on"):  # fmt: skip
+        Store(tmp_path).entry("stage", 1, {}, {}, full)
+
+
+def test_who_knows_more_about_a_full_disk_is_heard(tmp_path):
+    with pytest.raises(DiskFull, match="no room for 12 bytes"), room(tmp_path, "this run"), room(tmp_path, "12 bytes"):
+        raise OSError(errno.ENOSPC, "full")
+
+
+def test_another_error_of_the_disk_stays_what_it_is(tmp_path):
+    with pytest.raises(PermissionError), room(tmp_path, "this run"):
+        raise PermissionError(errno.EACCES, "not yours")
 
 
 def _compete(root: str, counter: str) -> None:

@@ -4,7 +4,7 @@
 
 MODEL_DIR is a directory transformers loads (for instance one under runs/store/model); PAIRS is any file `data=jsonl` takes.
 The plain way is how published scorers do it: a pass per likelihood, batches of 16 in file order, padded, a mask, logits for
-every position. Both tokenise outside the clock. The ceiling is the needed floating-point operations (qaq.estimate.cost) over
+every position. Both tokenise outside the clock. The ceiling is the needed floating-point operations (qaq.cost) over
 the rate of a 4096 x 4096 x 4096 matrix product measured in the same run.
 """
 
@@ -25,8 +25,11 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from omegaconf import OmegaConf  # noqa: E402
 
-from qaq import data, models  # noqa: E402
-from qaq.estimate import cost  # noqa: E402
+from qaq import (  # noqa: E402
+    cost,
+    data,
+    models,
+)
 from qaq.score import engine, spans  # noqa: E402
 from qaq.score.texts import Texts, open_texts, write_texts  # noqa: E402
 

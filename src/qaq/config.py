@@ -132,11 +132,21 @@ class ShareRow:
 
 
 @dataclass
+class AdapterConfig:
+    """LoRA on every linear layer; merged into the weights at the end."""
+
+    rank: int = MISSING
+    alpha: float = MISSING
+    dropout: float = MISSING
+
+
+@dataclass
 class TrainConfig:
     """The fine-tuning recipe; `by_share` rows set batch size and learning rate from the share of the data."""
 
     name: str = MISSING
     epochs: float = MISSING
+    updates: int | None = MISSING
     batch_size: int | None = MISSING
     learning_rate: float | None = MISSING
     by_share: list[ShareRow] | None = MISSING
@@ -148,9 +158,14 @@ class TrainConfig:
     too_long: TooLong = MISSING
     dtype: Dtype = MISSING
     system_prompt: str | None = MISSING
-    seed: int = MISSING
+    adapter: AdapterConfig | None = MISSING
+    seeds: list[int] = MISSING
     micro_batch_size: int = knob()
     gradient_checkpointing: bool = knob()
+    packing: bool = knob()
+    deepspeed: Any = field(default=MISSING, metadata=_KNOB)
+    save_steps: int = knob()
+    keep_checkpoints: int = knob()
 
 
 @dataclass
@@ -309,11 +324,12 @@ def check(cfg: DictConfig) -> None:
     _in_range("train.warmup", cfg.train.warmup, 0, 1)
     _in_range("estimate.flops_share", cfg.estimate.flops_share, 0.01, 1)
     _in_range("estimate.bandwidth_share", cfg.estimate.bandwidth_share, 0.01, 1)
-    for option in ("data.limit", "evaluate.limit", "scorer.max_length", "scorer.tokens_per_batch"):
+    for option in ("data.limit", "evaluate.limit", "scorer.max_length", "scorer.tokens_per_batch", "train.updates"):
         value = OmegaConf.select(cfg, option)
         if value is not None and value < 1:
             raise ValueError(f"{option}={value}: give a whole number of at least 1, or null for no limit")
-    for option in ("train.epochs", "train.max_length", "train.micro_batch_size", "evaluate.max_new_tokens",
+    for option in ("train.epochs", "train.max_length", "train.micro_batch_size", "train.save_steps",
+                   "train.keep_checkpoints", "evaluate.max_new_tokens",
                    "evaluate.seconds", "evaluate.memory_mb", "evaluate.batch_size", "evaluate.workers",
                    "scorer.tokens_per_shard", "launch.workers", "launch.nodes", "launch.ranks", "estimate.pairs", "estimate.seconds"):  # fmt: skip
         value = OmegaConf.select(cfg, option)
@@ -324,6 +340,10 @@ def check(cfg: DictConfig) -> None:
     if cfg.train.dtype is Dtype.float16:
         raise ValueError("train.dtype=float16 would need loss scaling: use bfloat16 or float32")
     _in_range("launch.port", cfg.launch.port, 1024, 65535)
+    if not cfg.train.seeds or len(set(cfg.train.seeds)) < len(cfg.train.seeds):
+        raise ValueError(
+            f"train.seeds={list(cfg.train.seeds)}: give one or more different whole numbers, a training for each"
+        )
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", cfg.launch.device):
         raise ValueError(f"launch.device={cfg.launch.device}: give auto, cpu, cuda or cuda:N")
     for option in ("scorer.model", "scorer.weak", "target"):

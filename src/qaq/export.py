@@ -7,42 +7,55 @@ dataset_info.json  the entry LLaMA-Factory asks for
 """
 
 import json
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from qaq.tables import write_jsonl
+from qaq import spool
+from qaq.tables import json_line
 
 _COLUMNS = ["id", "query", "answer", "record"]
+_BATCH = 1024  # rows of EXAMPLES held at a time
 
 
 def export(examples: Path, subset: pa.Table, card: dict[str, Any], out: Path) -> None:
     """Write the folder. `card` holds what the dataset card states, as name -> value."""
     out.mkdir()
-    rows = gather(examples, subset["id"].to_pylist(), _COLUMNS)
-    write_jsonl((json.loads(row["record"]) for row in rows), out / "selected.jsonl")
-    write_jsonl((_messages(row) for row in rows), out / "messages.jsonl")
-    (out / "README.md").write_text(_card(card, len(rows)), encoding="utf-8")
+    with (
+        (out / "selected.jsonl").open("w", encoding="utf-8") as selected,
+        (out / "messages.jsonl").open("w", encoding="utf-8") as messages,
+    ):
+        for row in gather(examples, subset["id"].to_pylist(), _COLUMNS, out):
+            selected.write(json_line(json.loads(row["record"])))
+            messages.write(json_line(_messages(row)))
+    (out / "README.md").write_text(_card(card, subset.num_rows), encoding="utf-8")
     (out / "dataset_info.json").write_text(json.dumps(_llama_factory(), indent=2) + "\n")
 
 
-def gather(examples: Path, ids: list[str], columns: list[str]) -> list[dict[str, Any]]:
-    """The rows of `ids`, in that order, read a row group at a time so that only they are held."""
-    place = {id: rank for rank, id in enumerate(ids)}
-    rows: list[Any] = [None] * len(ids)
-    for batch in _kept(examples, pa.array(ids, pa.string()), columns):
-        for row in batch.to_pylist():
-            rows[place[row["id"]]] = row
-    return rows
+def gather(examples: Path, ids: list[str], columns: list[str], scratch: Path) -> Iterator[dict[str, Any]]:
+    """The rows of `ids`, in that order; KeyError if one is not there.
+
+    They are laid down in the folder `scratch` in the file's order and picked up in the order asked for: where each one
+    lies is all that is held, however many and however long they are.
+    """
+    place: dict[str, int | None] = dict.fromkeys(ids)
+    with tempfile.TemporaryFile(dir=scratch) as file:
+        for row in _rows(examples, place, columns) if place else ():
+            place[row["id"]] = spool.put(file, row)
+        for id, at in place.items():
+            if at is None:
+                raise KeyError(f"{examples} has no row {id}")
+            yield spool.get(file, at)
 
 
-def _kept(examples: Path, ids: pa.Array, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    for batch in pq.ParquetFile(examples).iter_batches(columns=columns):
-        yield batch.filter(pc.is_in(batch["id"], value_set=ids))
+def _rows(examples: Path, wanted: Container[str], columns: list[str]) -> Iterator[dict[str, Any]]:
+    for batch in pq.ParquetFile(examples).iter_batches(_BATCH, columns=columns):
+        kept = batch.filter(pa.array([id in wanted for id in batch["id"].to_pylist()]))
+        yield from kept.to_pylist()
 
 
 def _messages(row: dict[str, Any]) -> dict[str, Any]:

@@ -102,6 +102,6 @@ def blank_result(cfg: dict[str, Any]) -> dict[str, Any]:
     """result.json before anything has run."""
     return {"status": "running", "selector": cfg["selector"]["name"], "budget": cfg["budget"],
             "stages": list(cfg["stages"]), "missing": [s for s in STAGES if s not in cfg["stages"]],
-            "counts": {}, "values": [], "keys": {}, "seconds": {}, "reused": {},
-            "seeds": {"selection": cfg["seed"], "data": cfg["data"]["seed"], "training": cfg["train"]["seed"]},
+            "counts": {}, "training": [], "values": [], "keys": {}, "seconds": {}, "reused": {},
+            "seeds": {"selection": cfg["seed"], "data": cfg["data"]["seed"], "training": list(cfg["train"]["seeds"])},
             "versions": versions(), "config": canonical(cfg)}  # fmt: skip

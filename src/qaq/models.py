@@ -111,9 +111,16 @@ def device(choice: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def window(model: Any) -> int:
+def config(directory: Path) -> Any:
+    """What config.json says, with transformers' defaults for the rest."""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(directory, local_files_only=True)
+
+
+def window(config: Any) -> int:
     """The longest sequence in tokens the model was made for."""
-    return int(getattr(model.config.get_text_config(), "max_position_embeddings", sys.maxsize))
+    return int(getattr(config.get_text_config(), "max_position_embeddings", sys.maxsize))
 
 
 def _snapshot(repo: str, revision: str, weights: bool) -> Path:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from qaq import select
 
@@ -12,19 +13,21 @@ METRICS = ("rmi", "ifd", "log_ppl_q", "log_ppl_q_given_a", "log_ppl_a", "log_ppl
 
 
 def grade(
-    metrics: pa.Table, noise: dict[str, str], subset: pa.Table, options: dict[str, Any], count: int, seed: int
+    metrics: pa.Table, labels: pa.Table, subset: pa.Table, options: dict[str, Any], count: int, seed: int
 ) -> dict[str, Any]:
-    """What result.json says of planted noise; `noise` maps an id to its kind ("clean" where nothing was spoiled).
+    """What result.json says of planted noise; `labels` holds id and noise ("clean" where nothing was spoiled).
 
     noise: share of spoiled pairs in the data and in this run's subset. noise_auc: see `by_metric`. noise_by_selector:
     the same share for every selector at its defaults and `count`, and for this run's own options.
     """
+    kinds = labels["noise"].take(pc.index_in(metrics["id"], labels["id"]))
+    spoiled = metrics["id"].filter(pc.not_equal(kinds, "clean"))
     others = [other for other in select.defaults() if other["name"] != options["name"]]
     return {
-        "noise": {"in_data": _spoiled(noise, metrics), "in_subset": _spoiled(noise, subset)},
-        "noise_auc": by_metric(metrics, [noise[id] for id in metrics["id"].to_pylist()]),
+        "noise": {"in_data": _share(spoiled, metrics), "in_subset": _share(spoiled, subset)},
+        "noise_auc": by_metric(metrics, kinds.to_pylist()),
         "noise_by_selector": [
-            {"selector": other["name"], **_let_through(noise, metrics, other, count, seed)}
+            {"selector": other["name"], **_let_through(spoiled, metrics, other, count, seed)}
             for other in sorted([*others, options], key=lambda o: o["name"])
         ],
     }
@@ -54,7 +57,7 @@ def auc(values: np.ndarray, positive: np.ndarray) -> float | None:
 
 
 def _let_through(
-    noise: dict[str, str], metrics: pa.Table, options: dict[str, Any], count: int, seed: int
+    spoiled: pa.ChunkedArray, metrics: pa.Table, options: dict[str, Any], count: int, seed: int
 ) -> dict[str, Any]:
     if select.needs_weak(options) and metrics["weak_rmi"].null_count:
         return {"note": "needs two scorers: scorer=embedded_pair"}
@@ -62,8 +65,9 @@ def _let_through(
         subset = select.select(metrics, options, count, seed)
     except ValueError as error:  # a selector whose own rule cannot fill this budget is reported, not hidden
         return {"note": str(error)}
-    return {"selected": subset.num_rows, "in_subset": _spoiled(noise, subset)}
+    return {"selected": subset.num_rows, "in_subset": _share(spoiled, subset)}
 
 
-def _spoiled(noise: dict[str, str], table: pa.Table) -> float:
-    return sum(noise[id] != "clean" for id in table["id"].to_pylist()) / table.num_rows
+def _share(spoiled: pa.ChunkedArray, table: pa.Table) -> float:
+    """Share of the table's ids that are among the spoiled ones."""
+    return pc.mean(pc.is_in(table["id"], spoiled)).as_py()

@@ -23,20 +23,25 @@ from qaq import data, estimate, evaluate, launch, noise, reading, report, score,
 from qaq.config import SECTIONS, TrainConfig, identity, pairs_for
 from qaq.export import export, gather
 from qaq.job import Job, blank_result, versions
-from qaq.store import Entry, Store, fingerprint
+from qaq.store import Entry, Store, fingerprint, room
 from qaq.tables import RESULTS, conform, digest_of_ids, read, read_jsonl, write
-from qaq.tracking import Tracker
+from qaq.tracking import Stage, Tracker
 from qaq.train.recipe import recipe
 
 log = logging.getLogger(__name__)
 
 # Raised when a stage's code changes what it makes; part of every key.
-VERSIONS = {"examples": data.VERSION, **reading.VERSIONS, "checkpoint": 2, "solutions": 1, "verdicts": 1,
+VERSIONS = {"examples": data.VERSION, **reading.VERSIONS, "checkpoint": 3, "solutions": 1, "verdicts": 1,
             "calibration": 1}  # fmt: skip
 
 
 def run(cfg: dict[str, Any], run_dir: Path, group: str, overrides: list[str]) -> dict[str, Any]:
     """All stages of `cfg["stages"]`; returns what result.json holds. A failure is recorded there and raised again."""
+    with room(run_dir, "this run's files"):
+        return _run(cfg, run_dir, group, overrides)
+
+
+def _run(cfg: dict[str, Any], run_dir: Path, group: str, overrides: list[str]) -> dict[str, Any]:
     job = Job(cfg, run_dir, Store(Path(cfg["store_dir"]), _facts(cfg)), Tracker(run_dir, cfg, group))
     job.result = {**blank_result(cfg), "overrides": overrides}
     job.save()
@@ -77,9 +82,9 @@ def _stages(job: Job) -> None:
     subset = select_pairs(job, examples, metrics)
     if "train" not in wanted:
         return
-    checkpoint = fine_tune(job, examples, subset, metrics.num_rows)
+    checkpoints = fine_tune(job, examples, subset, metrics.num_rows)
     if "evaluate" in wanted:
-        assess(job, checkpoint)
+        assess(job, checkpoints)
 
 
 def load(job: Job) -> Path:
@@ -129,26 +134,28 @@ def score_pairs(job: Job, examples: Path) -> pa.Table:
 
 
 def _likelihood(job: Job, stage: str, spec: dict[str, Any], examples: Path) -> pa.Table:
+    """LIKELIHOOD of one scorer. Only if something is missing are the pairs tokenised and the model asked for."""
     scorer, model = job.cfg["scorer"], job.model(stage, spec)
     ids = read(examples, ["id"])["id"].to_pylist()
-    what = reading.inputs(digest_of_ids(ids), model)
-    texts = reading.texts(job, spec, what, examples, model.directory)
-    shards = reading.shards(job, model)
+    what, shards = reading.inputs(digest_of_ids(ids), model), reading.shards(job, model)
+    settings = {**reading.how(job, model), "passes": scorer["passes"], "name": spec["name"]}
+    asked = ("likelihood", reading.VERSIONS["likelihood"], settings, what)
+    left, texts = score.left(shards, scorer["passes"], ids), None
+    if not job.store.holds(*asked) and left():
+        texts = reading.texts(job, spec, what, examples, model.directory)
 
     def build(out: Path) -> None:
-        ask = {"name": spec["name"], "settings": scorer, "passes": scorer["passes"], "texts": str(texts.path)}
-        ask |= {"model": str(model.directory()), "shards": str(shards)}
-        job.workers("qaq.score", ask, score.left(texts.path, shards, scorer["passes"]))
+        if texts:
+            ask = {"name": spec["name"], "settings": scorer, "passes": scorer["passes"], "texts": str(texts.path)}
+            job.workers("qaq.score", {**ask, "model": str(model.directory()), "shards": str(shards)}, left)
         write(score.likelihood(shards, scorer["passes"], ids, spec["name"]), out / "likelihood.parquet")
 
-    settings = {**reading.how(job, model), "passes": scorer["passes"], "name": spec["name"]}
-    entry = job.keep(stage, job.store.entry("likelihood", reading.VERSIONS["likelihood"], settings, what, build))
-    return read(entry.path / "likelihood.parquet")
+    return read(job.keep(stage, job.store.entry(*asked, build)).path / "likelihood.parquet")
 
 
 def _quarantine_too_long(job: Job, examples: Path, likelihood: pa.Table) -> None:
     over = score.too_long(likelihood)
-    rows = gather(examples, [id for id, _ in over], ["id", "row", "record"])
+    rows = gather(examples, [id for id, _ in over], ["id", "row", "record"], job.dir)
     with (job.dir / "quarantine.jsonl").open("a", encoding="utf-8") as out:
         for row, (_, tokens) in zip(rows, over, strict=True):
             reason = (
@@ -176,54 +183,69 @@ def select_pairs(job: Job, examples: Path, metrics: pa.Table) -> pa.Table:
         export(examples, subset, _card(job, metrics.num_rows), job.dir / "subset")
         _link(job.dir / "selected.jsonl", Path("subset/selected.jsonl"))
         if job.cfg["data"]["noise"]:
-            labels = read(examples, ["id", "noise"]).to_pydict()
-            kinds = dict(zip(labels["id"], labels["noise"], strict=True))
-            job.result |= noise.grade(metrics, kinds, subset, options, count, job.cfg["seed"])
+            labels = read(examples, ["id", "noise"])
+            job.result |= noise.grade(metrics, labels, subset, options, count, job.cfg["seed"])
         report.rmi_figure(metrics, subset, job.dir / "rmi.png")
         records.log({"pairs": metrics.num_rows, "selected": subset.num_rows, **job.result.get("noise", {})})
     log.info("select: %s keeps %d of %d pairs", options["name"], subset.num_rows, metrics.num_rows)
     return subset
 
 
-def fine_tune(job: Job, examples: Path, subset: pa.Table, pairs: int) -> Entry:
-    """SUBSET + target -> CHECKPOINT. The key knows which pairs, not who chose them or in which order."""
-    base = job.model("target", job.cfg["target"])
+def fine_tune(job: Job, examples: Path, subset: pa.Table, pairs: int) -> dict[int, Entry]:
+    """SUBSET -> a CHECKPOINT for each of train.seeds. Its recipe follows from the subset's share of all `pairs`."""
     chosen = recipe(job.cfg["train"], subset.num_rows / pairs)
-    settings = identity({**chosen, "name": None}, TrainConfig)
+    with job.tracker.stage("train") as records:
+        return {
+            seed: _checkpoint(job, examples, subset, pairs, {**chosen, "seed": seed}, records)
+            for seed in chosen["seeds"]
+        }
+
+
+def _checkpoint(job: Job, examples: Path, subset: pa.Table, pairs: int, settings: dict[str, Any],
+                records: Stage) -> Entry:  # fmt: skip
+    base, seed = job.model("target", job.cfg["target"]), settings["seed"]
+    same = {**identity({**settings, "name": None, "seeds": None}, TrainConfig), "seed": seed}
     inputs = {"pairs": digest_of_ids(subset["id"].to_pylist()), "model": base.key}
+    # What an interrupted training left; no other training may meet it.
+    work = job.store.root / "training" / fingerprint({"version": VERSIONS["checkpoint"], **same, **inputs})[:24]
 
     def build(out: Path) -> None:
-        rows = gather(examples, sorted(subset["id"].to_pylist()), ["id", "query", "answer"])
-        write(pa.Table.from_pylist(rows), out / "rows.parquet")
-        ask = {"model": str(base.directory()), "rows": str(out / "rows.parquet"), "settings": chosen, "out": str(out)}
-        job.worker("qaq.train", ask)
+        work.mkdir(parents=True, exist_ok=True)
+        rows = gather(examples, sorted(subset["id"].to_pylist()), ["id", "query", "answer"], out)
+        write(pa.Table.from_pylist(list(rows)), out / "rows.parquet")
+        ask = {"model": str(base.directory()), "rows": str(out / "rows.parquet"), "settings": settings}
+        job.worker("qaq.train", {**ask, "work": str(work), "out": str(out)})
+        report.model_card(out, job.cfg["target"]["name"], {**_card(job, pairs), **_recipe(settings)})
 
-    with job.tracker.stage("train") as records:
-        entry = job.keep("train", job.store.entry("checkpoint", VERSIONS["checkpoint"], settings, inputs, build))
-        records.log_all(read_jsonl(entry.path / "training.jsonl"))
-        counts = json.loads((entry.path / "counts.json").read_text())
-        job.result["training"] = counts
-        records.log(counts)
+    name = "train" if len(job.cfg["train"]["seeds"]) == 1 else f"train_seed{seed}"
+    entry = job.keep(name, job.store.entry("checkpoint", VERSIONS["checkpoint"], same, inputs, build))
+    shutil.rmtree(work, ignore_errors=True)
+    records.log_all({"seed": seed, **line} for line in read_jsonl(entry.path / "training.jsonl"))
+    counts = {"seed": seed, **json.loads((entry.path / "counts.json").read_text())}
+    job.result["training"].append(counts)
+    records.log(counts)
     return entry
 
 
-def assess(job: Job, checkpoint: Entry) -> None:
-    """The benchmark for the tuned model and, once per model, for the base it came from."""
+def assess(job: Job, checkpoints: dict[int, Entry]) -> None:
+    """The benchmark for the tuned models and, once per model, for the base they came from."""
+    label = job.cfg["selector"]["name"]
     with job.tracker.stage("evaluate") as records:
         results = []
         if job.cfg["evaluate"]["baseline"]:
             base = job.model("target", job.cfg["target"])
-            results += _measure(job, "evaluate_base", base.directory, base.key, "base")
-        results += _measure(
-            job, "evaluate", lambda: checkpoint.path / "model", checkpoint.key, job.cfg["selector"]["name"]
-        )
+            results += _measure(job, "evaluate_base", base.directory, base.key, "base", None)
+        for seed, checkpoint in checkpoints.items():
+            name = "evaluate" if len(checkpoints) == 1 else f"evaluate_seed{seed}"
+            results += _measure(job, name, lambda made=checkpoint: made.path / "model", checkpoint.key, label, seed)
         job.result["calibration"] = _calibrate(job)
         job.result["values"] = conform(results, RESULTS).to_pylist()
         records.log_all(job.result["values"])
 
 
-def _measure(job: Job, stage: str, model: Callable[[], Path], key: str, label: str) -> list[dict[str, Any]]:
-    """RESULTS of one model. What it said and what came of it are kept apart: grading again does not generate again."""
+def _measure(job: Job, stage: str, model: Callable[[], Path], key: str, label: str,
+             seed: int | None) -> list[dict[str, Any]]:  # fmt: skip
+    """RESULTS of one model, trained with `seed`. What it said and what came of it are kept apart: grading again does not generate again."""
     settings = job.cfg["evaluate"]
 
     def generate(out: Path) -> None:
@@ -240,9 +262,9 @@ def _measure(job: Job, stage: str, model: Callable[[], Path], key: str, label: s
     job.keep(f"{stage}_solutions", said)
     entry = job.store.entry("verdicts", VERSIONS["verdicts"], _grading(settings), {"solutions": said.key}, grade)
     job.keep(stage, entry)
-    write(read(entry.path / "verdicts.parquet"), job.dir / f"verdicts_{label}.parquet")
+    write(read(entry.path / "verdicts.parquet"), job.dir / f"verdicts{stage.removeprefix('evaluate')}_{label}.parquet")
     rows = evaluate.results(settings["benchmark"], said.path, entry.path)
-    return [_result_row(job, label, row) for row in rows]
+    return [_result_row(job, label, seed, row) for row in rows]
 
 
 def _score_canonical(job: Job, request: dict[str, Any], label: str, out: Path) -> None:
@@ -271,14 +293,15 @@ def _grading(settings: dict[str, Any]) -> dict[str, Any]:
     return {**evaluate.identity(settings), **evaluate.grading_identity(settings)}
 
 
-def _result_row(job: Job, label: str, row: dict[str, Any]) -> dict[str, Any]:
+def _result_row(job: Job, label: str, seed: int | None, row: dict[str, Any]) -> dict[str, Any]:
     names = [
         job.cfg["scorer"]["model"]["name"],
         (job.cfg["scorer"]["weak"] or {}).get("name"),
         job.cfg["target"]["name"],
     ]
-    return {"run": f"{job.tracker.group}/{job.dir.name}", "selector": label, "budget": str(job.cfg["budget"]),
-            "seed": job.cfg["seed"], "models": " ".join(filter(None, names)), **row}  # fmt: skip
+    several = seed is not None and len(job.cfg["train"]["seeds"]) > 1
+    run = f"{job.tracker.group}/{job.dir.name}" + (f" training seed {seed}" if several else "")
+    return {"run": run, "selector": label, "budget": str(job.cfg["budget"]), "seed": job.cfg["seed"], "train_seed": seed, "models": " ".join(filter(None, names)), **row}  # fmt: skip
 
 
 def _summary(metrics: pa.Table) -> dict[str, float]:
@@ -297,6 +320,14 @@ def _card(job: Job, pairs: int) -> dict[str, Any]:
             "weak scorer": (cfg["scorer"]["weak"] or {}).get("name", "none"), "scores' key": keys["score"],
             "selector": f"{cfg['selector']['name']} ({options})", "budget": cfg["budget"], "seed": cfg["seed"],
             "made again by": f"`{shlex.join(['python', 'src/main.py', *job.result['overrides']])}`"}  # fmt: skip
+
+
+def _recipe(settings: dict[str, Any]) -> dict[str, Any]:
+    return {
+        f"train.{name}": value
+        for name, value in settings.items()
+        if value is not None and name not in ("by_share", "seeds")
+    }
 
 
 def _link(link: Path, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""Progress a person can read: a bar with rate and time left on a terminal, a plain line now and then elsewhere."""
+"""Progress a person can read: a bar with rate and time left on a terminal, a plain line a minute elsewhere."""
 
 import logging
 import sys
@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 log = logging.getLogger(__name__)
 
-_BETWEEN_LINES = 30.0  # seconds
+_BETWEEN_LINES = 60.0  # seconds
 
 
 class Progress:

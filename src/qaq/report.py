@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from qaq.estimate.table import table as estimate_table
+from qaq.tables import read_jsonl
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -60,12 +61,24 @@ SWEEP_COLUMNS = ("job", "selector", "budget", "status", "pairs", "spoiled kept/i
 
 
 def _job_cells(result: dict[str, Any]) -> list[Any]:
-    values = {r["metric"]: interval(r) for r in result.get("values", []) if r["selector"] != "base"}
+    values = _means([r for r in result.get("values", []) if r["selector"] != "base"])
     share = result.get("noise", {})
     spoiled = f"{share['in_subset']:.1%} / {share['in_data']:.1%}" if share else "-"
     status = result["status"] + (f": {result['error']}" if result.get("error") else "")
     return [result.get("selector", "-"), result.get("budget", "-"), status, result.get("counts", {}).get("selected", "-"),
             spoiled, values.get("pass@1", "-"), values.get("canonical_nll", "-")]  # fmt: skip
+
+
+def _means(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """Each metric's value; of several training seeds the mean, without an interval."""
+    found = {}
+    for metric in dict.fromkeys(row["metric"] for row in rows):
+        some = [row for row in rows if row["metric"] == metric]
+        values = [row["value"] for row in some if row["value"] is not None]
+        found[metric] = (
+            interval(some[0]) if len(some) == 1 or not values else f"{np.mean(values):.4f}, {len(values)} seeds"
+        )
+    return found
 
 
 def rmi_figure(metrics: pa.Table, subset: pa.Table, file: Path) -> None:
@@ -90,6 +103,49 @@ def rmi_figure(metrics: pa.Table, subset: pa.Table, file: Path) -> None:
     plt.close(figure)
 
 
+def loss_figure(lines: list[dict[str, Any]], file: Path) -> None:
+    """Loss (nats per completion token) and learning rate of each update."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    steps = [line["step"] for line in lines]
+    figure, axes = plt.subplots(figsize=(5.2, 3.2), layout="constrained")
+    axes.plot(steps, [line["loss"] for line in lines], color="#0072B2", linewidth=1.2)
+    axes.set_xlabel("update")
+    axes.set_ylabel("loss (nats per completion token)", color="#0072B2")
+    rate = axes.twinx()
+    rate.plot(steps, [line["learning_rate"] for line in lines], color="0.6", linewidth=0.8)
+    rate.set_ylabel("learning rate", color="0.4")
+    for one in (axes, rate):
+        one.spines["top"].set_visible(False)
+    figure.savefig(file, dpi=150)
+    plt.close(figure)
+
+
+def model_card(made: Path, base: str, facts: dict[str, Any]) -> None:
+    """README.md and loss.png in `made`/model, from the training.jsonl and counts.json beside it."""
+    lines = list(read_jsonl(made / "training.jsonl"))
+    counts = json.loads((made / "counts.json").read_text())
+    loss_figure(lines, made / "model" / "loss.png")
+    rows = "\n".join(f"| {name} | {value} |" for name, value in {**facts, **counts}.items())
+    (made / "model" / "README.md").write_text(f"""---
+library_name: transformers
+pipeline_tag: text-generation
+---
+# {base}, fine-tuned on {counts["trained"]} selected pairs
+
+Loss from {lines[0]["loss"]:.3f} to {lines[-1]["loss"]:.3f} nats per completion token in {counts["steps"]} updates.
+
+![loss and learning rate](loss.png)
+
+| what | value |
+|---|---|
+{rows}
+""", encoding="utf-8")  # fmt: skip
+
+
 def summary(result: dict[str, Any]) -> str:
     """The tables at the end of one run."""
     counts, parts = result["counts"], []
@@ -106,9 +162,18 @@ def summary(result: dict[str, Any]) -> str:
     if result.get("noise"):
         parts += _noise_tables(result)
     if result["values"]:
-        rows = [[r["selector"], r["metric"], interval(r), r["tasks"]] for r in result["values"]]
+        rows = [[_model(r, result["values"]), r["metric"], interval(r), r["tasks"]] for r in result["values"]]
         parts.append(table("results (95% interval)", ("model", "metric", "value", "tasks"), rows))
     return "\n\n".join(parts)
+
+
+def _model(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    seeds = {one["train_seed"] for one in rows} - {None}
+    return (
+        f"{row['selector']}, seed {row['train_seed']}"
+        if len(seeds) > 1 and row["train_seed"] is not None
+        else row["selector"]
+    )
 
 
 def _noise_tables(result: dict[str, Any]) -> list[str]:

@@ -1,10 +1,11 @@
 """Results kept by what determines them, so that nothing is computed twice and nothing stale is ever met.
 
 An entry's key is the SHA-256 of {stage, version, settings, digests of the inputs}. It is built in a temporary sibling
-under a lock and renamed last: a directory that exists under its key is complete. Timings and machine facts lie beside
-the results and never enter a key.
+under a lock and renamed last: a directory that exists under its key is complete. Its files' digests lie in entry.json,
+and it is served only while they hold. Timings and machine facts lie beside the results and never enter a key.
 """
 
+import errno
 import hashlib
 import json
 import logging
@@ -48,10 +49,34 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def digests(root: Path) -> dict[str, str]:
+    """SHA-256 hex of every file under `root`, by relative name; hidden ones (locks) do not count."""
+    files = sorted(p for p in Path(root).rglob("*") if p.is_file() and not p.name.startswith("."))
+    return {str(p.relative_to(root)): file_digest(p) for p in files}
+
+
 def tree_digest(root: Path) -> str:
     """SHA-256 hex over the relative names and bytes of every file under `root`."""
-    files = sorted(p for p in Path(root).rglob("*") if p.is_file() and not p.name.startswith("."))
-    return fingerprint({str(p.relative_to(root)): file_digest(p) for p in files})
+    return fingerprint(digests(root))
+
+
+class DiskFull(OSError):
+    """No room for a result; the message says where, how much is free there and the way out."""
+
+
+@contextmanager
+def room(folder: Path, what: str) -> Iterator[None]:
+    """Raises DiskFull, in the name of `what` in `folder`, when a disk or a quota is full."""
+    try:
+        yield
+    except DiskFull:  # told already, by who knew more
+        raise
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+        raise DiskFull(f"no room for {what} in {folder}, where {free:,} bytes are free ({error}): free some, or set store_dir "
+                       "and hydra.run.dir to another disk. What is finished is kept: run again to go on") from error  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -76,8 +101,8 @@ class Store:
         what, place = self._place(stage, version, settings, inputs)
         key = place.name
         place.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(place.with_name(f".{key}.lock")):
-            if place.is_dir():
+        with room(place.parent, f"{stage} {key}"), FileLock(place.with_name(f".{key}.lock")):
+            if place.is_dir() and _sound(place):
                 log.info("%s %s: found, nothing to do", stage, key)
                 return Entry(key, place, True, _made(place)["seconds"])
             log.info("%s %s: computing", stage, key)
@@ -100,9 +125,28 @@ def _build(place: Path, what: dict[str, Any], build: Callable[[Path], None]) -> 
         start = time.monotonic()
         build(scratch)
         seconds = time.monotonic() - start
-        (scratch / "entry.json").write_text(json.dumps({**what, "seconds": seconds}, indent=1) + "\n")
+        made = {**what, "seconds": seconds, "files": digests(scratch)}
+        (scratch / "entry.json").write_text(json.dumps(made, indent=1) + "\n")
         scratch.rename(place)
     return seconds
+
+
+def _sound(place: Path) -> bool:
+    """Whether an entry's files are as they were made; an entry with one that is not is set aside."""
+    try:
+        expected = _made(place).get("files", {})  # none were kept before there was this check
+        found = digests(place)
+        altered = [name for name in expected if found.get(name) != expected[name]]
+    except (FileNotFoundError, ValueError):  # a torn entry.json
+        altered = ["entry.json"]
+    if altered:
+        aside = place.with_name(f"{place.name}.damaged")
+        shutil.rmtree(aside, ignore_errors=True)
+        place.rename(aside)
+        log.warning(
+            "%s: %s is not what was written there: set aside as %s, made again", place, ", ".join(altered), aside
+        )
+    return not altered
 
 
 @contextmanager

@@ -54,8 +54,8 @@ VERDICTS = _schema("VERDICTS", "task_id sample", task_id=_s, sample=_i32, base_p
                    seconds=_f64)  # fmt: skip
 
 # low and high bound the 95% interval of value; selector is "base" for the target before fine-tuning.
-RESULTS = _schema("RESULTS", "run selector benchmark metric", run=_s, benchmark=_s, metric=_s, selector=_s, budget=_s,
-                  seed=_i64, models=_s, value=_f64, low=_f64, high=_f64, tasks=_i64)  # fmt: skip
+RESULTS = _schema("RESULTS", "run selector benchmark metric", run=_s, benchmark=_s, metric=_s, selector=_s,
+                  budget=_s, seed=_i64, train_seed=_i64, models=_s, value=_f64, low=_f64, high=_f64, tasks=_i64)  # fmt: skip
 
 
 def pair_id(query: str, answer: str) -> str:
@@ -118,12 +118,17 @@ def read(path: Path, columns: list[str] | None = None) -> pa.Table:
     return pq.read_table(path, columns=columns)
 
 
+def json_line(row: Any) -> str:
+    """One line of a JSONL file."""
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
 def write_jsonl(rows: Iterable[Any], path: Path) -> int:
     """One JSON value a line, UTF-8; returns the number of rows."""
     count = 0
     with path.open("w", encoding="utf-8") as out:
         for row in rows:
-            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+            out.write(json_line(row))
             count += 1
     return count
 

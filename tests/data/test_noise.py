@@ -1,5 +1,6 @@
 """Planted defects: their labels are right, their number is exact, and the seed decides which."""
 
+import hashlib
 import json
 import tempfile
 from collections import Counter
@@ -89,6 +90,15 @@ def test_the_seed_decides_and_nothing_else_does():
     first, again, other = (loaded(MANY, noise=0.3, seed=seed)[1] for seed in (1, 1, 2))
     assert first == again
     assert [row["noise"] for row in first] != [row["noise"] for row in other]
+
+
+def test_a_seed_keeps_its_meaning():
+    pairs = [(f"write function {i}", f"def function_{i % 700}():\n    return {i % 700}\n") for i in range(3000)]
+    ids = [row["id"] for row in loaded(pairs, noise=0.4, seed=3)[1]]
+    assert (
+        hashlib.sha256("".join(ids).encode()).hexdigest()
+        == "6b6065ceb30eb4e0509fde4f5904834bf2f5914b9dd96c026df2ea1beec154a5"
+    )
 
 
 @pytest.mark.parametrize(("share", "spoiled"), [(0.3, 60), (1.0, 200), (0.0025, 1), (0.002, 0)])

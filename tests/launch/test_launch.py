@@ -16,6 +16,7 @@ from qaq.launch import local, ray
 from qaq.score.tokenise import tokenise
 
 config.register()
+IDS = [f"p{i:02d}" for i in range(12)]
 LOCAL = {"name": "local", "device": "cpu", "workers": 2, "dry_run": False}
 CLUSTER = {**LOCAL, "cpus_per_task": 1, "mem_per_cpu_gb": 2, "gpus_per_task": 0}
 SLURM = {**CLUSTER, "name": "slurm", "partition": "gpu", "time": "1:00:00", "qos": None, "env_command": None,
@@ -112,6 +113,23 @@ def test_a_dead_local_worker_is_named_and_costs_its_share_only(place, caplog, dy
 def test_when_every_local_worker_dies_the_run_fails(place):
     with pytest.raises(launch.WorkerFailed, match="SIGKILL, SIGKILL"):
         start(place, LOCAL, dying=(0, 1))
+
+
+FAILING = """
+from qaq.launch import request
+kind, words = request()["raise"]
+raise {"OSError": OSError, "RuntimeError": RuntimeError}[kind](words)
+"""
+
+
+@pytest.mark.parametrize(("kind", "traceback"), [("OSError", False), ("RuntimeError", True)])
+def test_a_worker_s_last_words_are_in_the_log_where_the_run_says_they_are(place, kind, traceback):
+    (place / "failing_worker.py").write_text(FAILING)
+    with pytest.raises(launch.WorkerFailed, match=f"status 1; its last words are above and in {place}/run.log"):
+        launch.workers("failing_worker", {"raise": [kind, "the disk is on fire"]}, 1, place / "run.log")
+    said = (place / "run.log").read_text()
+    assert "] the disk is on fire\n" in said
+    assert ("Traceback" in said) == traceback
 
 
 def test_nothing_is_started_when_nothing_is_left(place):
@@ -236,8 +254,8 @@ def test_nothing_about_places_and_workers_enters_a_key(schema):
 def scoring(tiny_model: Path, place: Path) -> dict:
     """A request to score twelve pairs, tokenised."""
     rows = [
-        {"id": f"p{i:02d}", "query": f"Add {i}. " * (i + 1), "answer": f"def f(x):\n    return x + {i}"}
-        for i in range(12)
+        {"id": id, "query": f"Add {i}. " * (i + 1), "answer": f"def f(x):\n    return x + {i}"}
+        for i, id in enumerate(IDS)
     ]
     tables.write(tables.pa.Table.from_pylist(rows), place / "examples.parquet")
     settings = {"system_prompt": None, "reverse_instruction": "Task of:\n{answer}", "dtype": "float32", "max_length": None,
@@ -254,10 +272,10 @@ def test_one_worker_two_workers_and_a_slurm_array_give_the_same_bytes(tiny_model
     found = []
     for number, settings in enumerate(({**LOCAL, "workers": 1}, LOCAL, SLURM)):
         shards = place / f"shards{number}"
-        left = score.left(place / "texts", shards, request["passes"])
+        left = score.left(shards, request["passes"], IDS)
         assert left() == 24
         launch.distribute("qaq.score", {**request, "shards": str(shards)}, settings, place, left)
-        table = score.likelihood(shards, request["passes"], [f"p{i:02d}" for i in range(12)], "m")
+        table = score.likelihood(shards, request["passes"], IDS, "m")
         tables.write(table, place / f"{number}.parquet")
         found.append((place / f"{number}.parquet").read_bytes())
     assert found[0] == found[1] == found[2]

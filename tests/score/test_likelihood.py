@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from qaq import score, tables
 from qaq.score import engine, spans
+from qaq.score import texts as texts_module
 from qaq.score.__main__ import score as score_worker
 from qaq.score.tokenise import tokenise
 
@@ -153,6 +154,17 @@ def test_what_all_texts_share_is_read_once_and_changes_nothing(tiny_model, tmp_p
         np.testing.assert_allclose(sharing.sums(rows), alone.sums(rows), rtol=1e-5, atol=1e-4)
 
 
+def test_what_texts_share_is_found_whatever_their_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(texts_module, "_AT_ONCE", 2)
+    rows = [[1, 2, 3, 4, 9, 9], [1, 2, 3, 4, 8, 8], [1, 2, 3, 4, 7, 7, 7], [1, 2, 3, 5, 7, 7]]
+    tokens, length = np.concatenate(rows).astype(np.uint32), np.array([len(row) for row in rows])
+    texts = texts_module.Texts(np.array(list("abcd")), np.cumsum(length) - length, length,
+                               np.stack([np.full(4, 5), length], axis=1)[:, None], tokens)  # fmt: skip
+    assert texts.shared([0, 1, 2]).tolist() == [1, 2, 3, 4]
+    assert texts.shared([0, 1, 2, 3]).tolist() == [1, 2, 3]
+    assert texts.shared([3, 0]).tolist() == [1, 2, 3]
+
+
 def test_a_text_longer_than_the_window_is_a_row_without_a_value_and_takes_nobody_with_it(tiny_model, tmp_path):
     long = ("Count.", "one two three " * 800)
     table = likelihood(tiny_model, [PAIRS[0], long, PAIRS[1]], tmp_path)
@@ -175,14 +187,17 @@ def test_metrics_are_the_arithmetic_of_the_definitions():
     assert row["weak_rmi"] is None
 
 
-def test_the_weak_models_metrics_stand_beside_the_strong_ones():
-    def table(model: str, factor: float) -> pa.Table:
-        rows = [{"id": i, "model": model, "target": "query", "given": g, "nll_sum": factor * s, "tokens": 2,
-                 "truncated": False} for i in "ab" for g, s in (("nothing", 6.0), ("answer", 2.0))]  # fmt: skip
+def test_the_weak_models_metrics_stand_beside_the_strong_ones_whatever_the_order():
+    def table(model: str, sums: dict[str, float | None]) -> pa.Table:
+        rows = [{"id": i, "model": model, "target": "query", "given": g, "nll_sum": s and s * factor, "tokens": 2,
+                 "truncated": s is None} for i, s in sums.items() for g, factor in (("nothing", 3), ("answer", 1))]  # fmt: skip
         return tables.conform(rows, tables.LIKELIHOOD)
 
-    rows = score.metrics(table("s", 1.0), table("w", 0.5)).to_pylist()
-    assert [(r["rmi"], r["weak_rmi"]) for r in rows] == [(2.0, 1.0), (2.0, 1.0)]
+    strong = table("s", {"c": 3.0, "a": 1.0, "b": 2.0, "d": None, "e": 5.0})
+    weak = table("w", {"b": 20.0, "c": 30.0, "d": 40.0, "e": None, "a": 10.0})
+    rows = score.metrics(strong, weak).to_pylist()  # d and e are too long for one of the two
+    assert [(r["id"], r["rmi"], r["weak_rmi"]) for r in rows] == [("a", 1, 10), ("b", 2, 20), ("c", 3, 30)]
+    assert [(r["log_ppl_q"], r["weak_log_ppl_q_given_a"]) for r in rows] == [(1.5, 5), (3, 10), (4.5, 15)]
 
 
 def test_a_rendered_text_can_be_continued_and_scored(tiny_model, tmp_path):

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qaq.score import shards as module
+from qaq.score import texts
 from qaq.score.shards import SCHEMA, Shards, cut
+from qaq.score.spans import Text
 
 IDS = np.array([f"id{i:03d}" for i in range(40)])
 LENGTH = np.array([(i * 7) % 13 + 1 for i in range(40)])
@@ -67,6 +70,17 @@ def test_new_records_among_old_ones_cost_only_themselves(tmp_path):
     assert sorted(sum(calls, [])) == [38, 39]
 
 
+def test_who_found_the_damage_sees_the_shard_that_comes_back(tmp_path):
+    fill(tmp_path)
+    victim = sorted(tmp_path.glob("*.parquet"))[1]
+    victim.write_bytes(victim.read_bytes()[:-9])
+    watching = Shards(tmp_path)
+    assert len(watching.missing(IDS)) > 0
+    fill(tmp_path)
+    assert victim.exists()  # the same bytes, hence the same name
+    assert len(watching.missing(IDS)) == 0
+
+
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
 def test_a_damaged_shard_is_found_set_aside_and_computed_again(tmp_path, damage):
     fill(tmp_path)
@@ -80,6 +94,24 @@ def test_a_damaged_shard_is_found_set_aside_and_computed_again(tmp_path, damage)
     assert len(calls) == 1
     assert contents(tmp_path) == before
     assert victim.with_suffix(".damaged").exists()
+
+
+def test_of_two_processes_that_find_the_same_damage_both_go_on(tmp_path, monkeypatch):
+    fill(tmp_path)
+    victim = sorted(tmp_path.glob("*.parquet"))[1]
+    victim.write_bytes(b"")
+    digest = module._digest
+
+    def other_was_faster(data: bytes) -> str:
+        if not data:
+            victim.rename(victim.with_suffix(".damaged"))
+        return digest(data)
+
+    monkeypatch.setattr(module, "_digest", other_was_faster)
+    calls: list[list[int]] = []
+    fill(tmp_path, calls)
+    assert len(calls) == 1
+    assert len(Shards(tmp_path).read()) == 40
 
 
 def test_two_workers_share_the_shards_and_compute_none_twice(tmp_path):
@@ -170,3 +202,15 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path, monkeypatch):
     fill(tmp_path, calls)
     assert len(Shards(tmp_path).read()) == 40
     assert len(sum(calls, [])) < 40
+
+
+def test_tokens_that_a_full_disk_does_not_take_are_an_error(tmp_path):
+    """The limit on a file's size stands for the disk; numpy's own writing to files would leave a short one in silence."""
+    written = [Text(f"id{i:03d}", list(range(100)), ((1, 100),)) for i in range(100)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            texts._write(iter([written]), tmp_path / "forward")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -1,5 +1,6 @@
 """A training run: its losses are the ones plain transformers gives, its order is the seed's, its files are whole."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaModel
 from trl import SFTTrainer
 
 from qaq import models
@@ -30,12 +31,12 @@ PAIRS = [pair(number) for number in range(10)]
 
 def run(model, out, pairs=PAIRS, **changes) -> list[dict]:
     """The lines of training.jsonl of one run."""
-    settings = {**yaml.safe_load(SMOKE.read_text()), "system_prompt": None, "micro_batch_size": 4, "epochs": 1, "batch_size": 4, "learning_rate": 1e-3, "warmup": 0.0,
+    settings = {**yaml.safe_load(SMOKE.read_text()), "system_prompt": None, "deepspeed": {}, "seed": 0, "micro_batch_size": 4, "epochs": 1, "batch_size": 4, "learning_rate": 1e-3, "warmup": 0.0,
                 "dtype": "float32", "max_length": 256, **changes}  # fmt: skip
-    out.mkdir()
+    (out / "work").mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(pairs), out / "rows.parquet")
     fit({"model": str(model), "rows": str(out / "rows.parquet"), "settings": settings, "device": "cpu",
-         "out": str(out)})  # fmt: skip
+         "work": str(out / "work"), "out": str(out)})  # fmt: skip
     return [json.loads(line) for line in (out / "training.jsonl").open()]
 
 
@@ -45,6 +46,12 @@ def losses(lines: list[dict]) -> list[float]:
 
 def read(out, name: str):
     return json.loads((out / name).read_text())
+
+
+def same_weights(ours, theirs, tolerance: float) -> bool:
+    """Whether two trainings ended with the same model."""
+    a, b = (AutoModelForCausalLM.from_pretrained(out / "model").state_dict() for out in (ours, theirs))
+    return a.keys() == b.keys() and all(torch.allclose(a[name], b[name], rtol=0, atol=tolerance) for name in a)
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +81,7 @@ def test_splitting_the_batch_changes_no_loss_and_no_weight(tiny_model, plain, tm
     whole, lines = plain
     pieces = run(tiny_model, tmp_path / "run", micro_batch_size=1)
     assert losses(pieces) == pytest.approx(losses(lines), abs=1e-4)
-    ours = AutoModelForCausalLM.from_pretrained(whole / "model").state_dict()
-    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model").state_dict()
-    assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in ours)
+    assert same_weights(whole, tmp_path / "run", 1e-4)
 
 
 def test_the_same_seed_gives_the_same_losses_and_the_order_of_the_file_does_not_matter(tiny_model, plain, tmp_path):
@@ -91,12 +96,124 @@ def test_another_seed_is_another_order_and_not_the_next_epoch_of_this_one(tiny_m
     assert losses(second) != pytest.approx(losses(first)[3:], abs=1e-4)
 
 
+def test_equal_updates_whatever_the_number_of_rows(tiny_model, tmp_path):
+    """Two subsets of other sizes, trained equally long: the smaller is read more often."""
+    for name, pairs in (("few", PAIRS[:4]), ("all", PAIRS)):
+        lines = run(tiny_model, tmp_path / name, pairs=pairs, updates=4)
+        assert len(lines) == 4
+        assert lines[-1]["epoch"] == pytest.approx(4 * 4 / 4 if name == "few" else 1 + 4 / 10)
+
+
+def test_packing_changes_no_loss_and_no_weight(tiny_model, plain, tmp_path):
+    whole, lines = plain
+    packed = run(tiny_model, tmp_path / "run", packing=True)
+    assert losses(packed) == pytest.approx(losses(lines), abs=1e-5)
+    assert same_weights(whole, tmp_path / "run", 1e-4)
+
+
+def test_packing_is_refused_where_rows_would_see_each_other(tiny_model, tmp_path, monkeypatch):
+    """A model that is told no positions reads the rows of a pass as one text."""
+    forward = LlamaModel.forward
+
+    def blind(self, *args, position_ids=None, **more):
+        return forward(self, *args, **more)
+
+    monkeypatch.setattr(LlamaModel, "forward", blind)
+    with pytest.raises(ValueError, match=r"train\.packing=true.*see each other.*train\.packing=false"):
+        run(tiny_model, tmp_path / "run", packing=True)
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing may catch it and tidy up."""
+
+
+def stop_at(monkeypatch, step: int, method: str) -> None:
+    """End the training in `method` of the Trainer at `step`."""
+    original = getattr(Trainer, method)
+
+    def ended(self, *args, **more):
+        if self.state.global_step == step:
+            raise Killed
+        return original(self, *args, **more)
+
+    monkeypatch.setattr(Trainer, method, ended)
+
+
+@pytest.mark.parametrize(("step", "method", "left"), [
+    (3, "training_step", 2),  # in the step after update 3
+    (4, "_save_rng_state", 2),  # while the checkpoint of update 4 is written
+    (1, "training_step", 0),  # before any checkpoint
+])  # fmt: skip
+def test_an_ended_training_goes_on_where_it_was_and_comes_out_the_same(tiny_model, tmp_path, monkeypatch, step, method, left):  # fmt: skip
+    whole = run(tiny_model, tmp_path / "whole", epochs=2, save_steps=2)
+    with monkeypatch.context() as patched:
+        stop_at(patched, step, method)
+        with pytest.raises(Killed):
+            run(tiny_model, tmp_path / "run", epochs=2, save_steps=2)
+    found = sorted(folder.name for folder in (tmp_path / "run" / "work").glob("checkpoint-*/manifest.json"))
+    assert len(found) == (1 if left else 0)
+    again = run(tiny_model, tmp_path / "run", epochs=2, save_steps=2)
+    assert losses(again) == losses(whole)
+    assert [line["step"] for line in again] == [1, 2, 3, 4, 5, 6]
+    assert same_weights(tmp_path / "whole", tmp_path / "run", 0)
+
+
+def test_a_spoiled_checkpoint_is_not_gone_on_from(tiny_model, tmp_path, monkeypatch, caplog):
+    whole = run(tiny_model, tmp_path / "whole", epochs=2, save_steps=2)
+    with monkeypatch.context() as patched:
+        stop_at(patched, 5, "training_step")
+        with pytest.raises(Killed):
+            run(tiny_model, tmp_path / "run", epochs=2, save_steps=2)
+    with (tmp_path / "run/work/checkpoint-4/optimizer.pt").open("r+b") as file:
+        file.truncate(1000)
+    assert losses(run(tiny_model, tmp_path / "run", epochs=2, save_steps=2)) == losses(whole)
+    assert "checkpoint-4 is no checkpoint to go on from (optimizer.pt is not what was written" in caplog.text
+
+
+def test_old_checkpoints_are_removed_and_the_last_update_needs_none(tiny_model, tmp_path):
+    run(tiny_model, tmp_path / "run", epochs=2, save_steps=1, keep_checkpoints=2)
+    assert sorted(folder.name for folder in (tmp_path / "run/work").glob("checkpoint-*")) == [
+        "checkpoint-4",
+        "checkpoint-5",
+    ]
+
+
+def test_a_full_disk_names_what_is_needed_and_the_checkpoint_that_stays(tiny_model, tmp_path, monkeypatch):
+    save = Trainer._save_optimizer_and_scheduler
+
+    def full(self, folder):
+        if self.state.global_step == 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(self, folder)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "_save_optimizer_and_scheduler", full)
+        with pytest.raises(
+            OSError, match=r"no room for checkpoint-4: it needs about .* GB .*; checkpoint-2 is whole and stays"
+        ):
+            run(tiny_model, tmp_path / "run", epochs=2, save_steps=2)
+    again = run(tiny_model, tmp_path / "run", epochs=2, save_steps=2)
+    assert [line["step"] for line in again] == [1, 2, 3, 4, 5, 6]
+
+
+def test_an_adapter_is_trained_alone_and_merged_into_a_whole_model(tiny_model, tmp_path):
+    adapter = {"rank": 4, "alpha": 8, "dropout": 0.0}
+    lines = run(tiny_model, tmp_path / "run", adapter=adapter, epochs=3, learning_rate=1e-2)
+    assert lines[-1]["loss"] < lines[0]["loss"]
+    made, base = (AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32).state_dict()
+                  for where in (tmp_path / "run" / "model", tiny_model))  # fmt: skip
+    changed = {name for name in base if not torch.allclose(made[name], base[name])}
+    assert made.keys() == base.keys()
+    assert changed == {name for name in base if "_proj.weight" in name}
+    assert (tmp_path / "run/adapter/adapter_model.safetensors").is_file()
+
+
 def test_the_last_short_batch_of_an_epoch_is_trained(plain):
     out, lines = plain
     counts = read(out, "counts.json")
     assert counts["steps"] == len(lines) == 3  # 4 + 4 + 2 rows
     assert sum(line["tokens"] for line in lines) == counts["tokens"]
-    assert [line["epoch"] for line in lines] == pytest.approx([1 / 3, 2 / 3, 1])
+    assert [line["epoch"] for line in lines] == pytest.approx([0.4, 0.8, 1])
     assert counts["final_loss"] == lines[-1]["loss"]
 
 

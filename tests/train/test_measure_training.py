@@ -26,7 +26,7 @@ def asked(model: Path, out: Path, **changes) -> dict:
     out.mkdir()
     pairs = [{"id": f"{i:02}", "query": f"write f{i}", "answer": "x = 1\n" * (i + 1)} for i in range(20)]
     pq.write_table(pa.Table.from_pylist(pairs), out / "pairs.parquet")
-    settings = {**SMOKE, "system_prompt": None, "dtype": "float32", "max_length": 100, "batch_size": 4,
+    settings = {**SMOKE, "system_prompt": None, "deepspeed": {}, "seed": 0, "dtype": "float32", "max_length": 100, "batch_size": 4,
                 "micro_batch_size": 2}  # fmt: skip
     return {"model": str(model), "rows": str(out / "pairs.parquet"), "settings": settings, "window": 2048,
             "needed": {"fixed": 0, "token": 0}, "seconds": 1e9, "weights": True, "device": "cpu", "out": str(out),

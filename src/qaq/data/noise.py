@@ -14,19 +14,22 @@ spoiled set is no longer the user's file: every record in it, clean or not, beco
 import json
 import random
 import re
+import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from qaq import spool
 from qaq.tables import EXAMPLES, pair_id
 
 CLEAN = "clean"
 KINDS = ("swapped", "echo", "invented", "cut")
 _CUT = (0.10, 0.60)  # share of the answer that is left
+_BATCH = 1024  # rows held at a time
 _TRIES = 50  # draws for one pair before another pair is taken
 _ROUNDS = 1000  # exchanges before swapping is given up
 _WORDS_PER_TERM = 12  # one invented term for so many words of a query, and at least two
@@ -46,15 +49,17 @@ def check(settings: dict[str, Any]) -> None:
 
 def spoil(path: Path, settings: dict[str, Any]) -> dict[str, int]:
     """Rewrite the EXAMPLES at `path` with their share of spoiled pairs; the number of rows of each kind."""
-    table = pq.read_table(path, columns=["id", "query", "answer"])
-    kinds = _deal(int(settings["noise"] * table.num_rows + 0.5), settings["noise_kinds"])
-    spoiled = _Draw(table, random.Random(f"noise {settings['seed']}")).draw(kinds) if kinds else {}
-    scratch = path.with_suffix(".noise")
-    with pq.ParquetWriter(scratch, EXAMPLES.columns, compression="zstd") as writer:
-        for group in _relabelled(path, spoiled):
+    rows, scratch = pq.read_metadata(path).num_rows, path.with_suffix(".noise")
+    kinds = _deal(int(settings["noise"] * rows + 0.5), settings["noise_kinds"])
+    with (
+        tempfile.TemporaryFile(dir=path.parent) as texts,
+        pq.ParquetWriter(scratch, EXAMPLES.columns, compression="zstd") as writer,
+    ):
+        spoiled = _Draw(path, texts, random.Random(f"noise {settings['seed']}")).draw(kinds) if kinds else {}
+        for group in _relabelled(path, spoiled, texts):
             writer.write_table(group)
     scratch.rename(path)
-    return dict(Counter(kind for kind, _ in spoiled.values()) | Counter({CLEAN: table.num_rows - len(spoiled)}))
+    return dict(Counter(kind for kind, _ in spoiled.values()) | Counter({CLEAN: rows - len(spoiled)}))
 
 
 def _deal(count: int, kinds: list[str]) -> list[str]:
@@ -68,13 +73,14 @@ def _deal(count: int, kinds: list[str]) -> list[str]:
     return dealt
 
 
-def _relabelled(path: Path, spoiled: dict[int, tuple[str, _Text]]) -> Iterator[pa.Table]:
+def _relabelled(path: Path, spoiled: dict[int, tuple[str, int]], texts: BinaryIO) -> Iterator[pa.Table]:
     position = 0
     file = pq.ParquetFile(path)
     for group in range(file.num_row_groups):
         rows = file.read_row_group(group).to_pylist()
         for row in rows:
-            kind, (query, answer) = spoiled.get(position, (CLEAN, (row["query"], row["answer"])))
+            kind, place = spoiled.get(position, (CLEAN, None))
+            query, answer = (row["query"], row["answer"]) if place is None else spool.get(texts, place)
             record = {"instruction": query, "output": answer, "noise": kind, "row": row["row"]}
             row |= {"id": pair_id(query, answer), "query": query, "answer": answer, "noise": kind,
                     "record": json.dumps(record, ensure_ascii=False)}  # fmt: skip
@@ -83,26 +89,31 @@ def _relabelled(path: Path, spoiled: dict[int, tuple[str, _Text]]) -> Iterator[p
 
 
 class _Draw:
-    """One seeded choice of the pairs to spoil and of what becomes of them."""
+    """One seeded choice of the pairs to spoil and of what becomes of them; their `texts` lie on disk."""
 
-    def __init__(self, table: pa.Table, rng: random.Random) -> None:
-        self.queries, self.answers, self.rng = table["query"], table["answer"], rng
-        self.taken = set(table["id"].to_pylist())
+    def __init__(self, path: Path, texts: BinaryIO, rng: random.Random) -> None:
+        self.texts, self.rng = texts, rng
+        self.places: list[int] = []  # of the source's pairs, by position
+        self.taken: set[str] = set()
+        for batch in pq.ParquetFile(path).iter_batches(_BATCH, columns=["id", "query", "answer"]):
+            ids, queries, answers = (column.to_pylist() for column in batch.columns)
+            self.taken.update(ids)
+            self.places += [spool.put(texts, pair) for pair in zip(queries, answers, strict=True)]
 
     def pair(self, position: int) -> _Text:
         """The pair as it is in the source."""
-        return self.queries[position].as_py(), self.answers[position].as_py()
+        return spool.get(self.texts, self.places[position])
 
-    def draw(self, kinds: list[str]) -> dict[int, tuple[str, _Text]]:
-        """position -> (kind, spoiled pair). A pair that cannot take a kind (an answer of one letter cannot be cut) is
-        passed over for the next one."""
-        order = self.rng.sample(range(len(self.queries)), len(self.queries))
+    def draw(self, kinds: list[str]) -> dict[int, tuple[str, int]]:
+        """position -> (kind, place of the spoiled pair). A pair that cannot take a kind (an answer of one letter cannot be
+        cut) is passed over for the next one."""
+        order = self.rng.sample(range(len(self.places)), len(self.places))
         swaps = kinds.count("swapped")
         spoiled = self._swapped(order[:swaps])
         pool = deque(order[swaps:])
         for kind in (kind for kind in kinds if kind != "swapped"):
             position, pair = self._next(kind, pool)
-            spoiled[position] = kind, pair
+            spoiled[position] = kind, spool.put(self.texts, pair)
         return spoiled
 
     def _next(self, kind: str, pool: deque[int]) -> tuple[int, _Text]:
@@ -123,30 +134,36 @@ class _Draw:
                 return pair
         return None
 
-    def _swapped(self, chosen: list[int]) -> dict[int, tuple[str, _Text]]:
+    def _swapped(self, chosen: list[int]) -> dict[int, tuple[str, int]]:
         """A permutation of the chosen answers; the pairs it leaves wrong exchange theirs with others at random."""
-        pairs = [self.pair(position) for position in chosen]
         takes = [*range(1, len(chosen)), *range(min(len(chosen), 1))]
         for _ in range(_ROUNDS):
-            wrong = self._wrong(pairs, takes)
+            wrong = self._wrong(chosen, takes)
             if not wrong:
                 break
             for i in wrong:
                 j = self.rng.randrange(len(takes))
                 takes[i], takes[j] = takes[j], takes[i]
         else:
-            raise ValueError(f"data.noise: {len(wrong)} of {len(pairs)} pairs find no other answer to swap for (too "
+            raise ValueError(f"data.noise: {len(wrong)} of {len(chosen)} pairs find no other answer to swap for (too "
                              "many share one): choose another data.seed, or leave 'swapped' out of data.noise_kinds"
                              )  # fmt: skip
-        new = [(pairs[i][0], pairs[j][1]) for i, j in enumerate(takes)]
-        self.taken.update(pair_id(*pair) for pair in new)
-        return {position: ("swapped", pair) for position, pair in zip(chosen, new, strict=True)}
+        spoiled = {}
+        for position, pair in zip(chosen, self._crossed(chosen, takes), strict=True):
+            self.taken.add(pair_id(*pair))
+            spoiled[position] = "swapped", spool.put(self.texts, pair)
+        return spoiled
 
-    def _wrong(self, pairs: list[_Text], takes: list[int]) -> list[int]:
+    def _crossed(self, chosen: list[int], takes: list[int]) -> Iterator[_Text]:
+        """The query of each chosen pair with the answer it takes."""
+        for position, other in zip(chosen, takes, strict=True):
+            yield self.pair(position)[0], self.pair(chosen[other])[1]
+
+    def _wrong(self, chosen: list[int], takes: list[int]) -> list[int]:
         """Where a swapped pair is a pair of the source (its own included) or repeats another swapped one."""
         seen, wrong = set(), []
-        for i, j in enumerate(takes):
-            id = pair_id(pairs[i][0], pairs[j][1])
+        for i, pair in enumerate(self._crossed(chosen, takes)):
+            id = pair_id(*pair)
             if id in self.taken or id in seen:
                 wrong.append(i)
             seen.add(id)

@@ -1,6 +1,5 @@
 """What the stages would cost: pairs, tokens, operations, time and memory, here and on accelerators.
 
-cost.py    operations and bytes from a model's config.json
 parts.py   what scoring, training and evaluation have to do, counted; what was measured of it, stretched to all of it
 table.py   the same for a person
 

@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from qaq import evaluate, models, reading, select
+from qaq import cost, evaluate, models, reading, select
 from qaq.config import pairs_for
-from qaq.estimate import cost
-from qaq.estimate.cost import Memory, Shape
+from qaq.cost import Memory, Shape
 from qaq.job import Job, Model
 from qaq.launch import WorkerFailed
 from qaq.score.shards import Shards
 from qaq.score.texts import Texts, open_texts
 from qaq.tables import digest_of_ids, read, write
-from qaq.train.recipe import recipe, split
+from qaq.train import plan
+from qaq.train.recipe import recipe
 
 _READ_AT_ONCE = 2048  # tokens a scorer's batch holds at least
 
@@ -111,7 +111,7 @@ def training(job: Job, pairs: Pairs) -> Part:
     options, spec = job.cfg["selector"], job.cfg["target"]
     count = pairs_for(job.cfg["budget"], pairs.all) if select.uses_budget(options) else pairs.all
     settings = recipe(job.cfg["train"], count / pairs.all)
-    part, model = Part("train", spec["name"], 1, count), job.model("target", spec)
+    part, model = Part("train", spec["name"], len(settings["seeds"]), count), job.model("target", spec)
     if (shape := _shape(job, part, spec, model)) is None:
         return part
     part.memory = cost.training_memory(shape, settings["gradient_checkpointing"], settings["dtype"] == "bfloat16")
@@ -121,13 +121,20 @@ def training(job: Job, pairs: Pairs) -> Part:
         rows = read(Path(scratch) / "rows.parquet")
     tokens, learned = rows["tokens"].to_numpy(), rows["learned"].to_numpy()
     kept = count / pairs.counted  # how often a counted pair is expected among the chosen
-    part.tokens = round(tokens.sum() * kept * settings["epochs"])
-    part.tokens_error = settings["epochs"] * (_error(tokens, pairs.all) * count / pairs.all
+    updates = settings["updates"] or plan.updates(
+        math.ceil(len(tokens) * kept), settings["batch_size"], settings["epochs"]
+    )
+    epochs = updates / math.ceil(len(tokens) * kept / settings["batch_size"])
+    read_times = epochs * part.times
+    part.tokens = round(tokens.sum() * kept * read_times)
+    part.tokens_error = read_times * (_error(tokens, pairs.all) * count / pairs.all
                                               + _error_of_some(tokens, count, pairs.all))  # fmt: skip
     epoch = cost.training(shape, tokens, learned.sum(), settings["gradient_checkpointing"])
-    part.flops = epoch * kept * settings["epochs"]
-    part.needed = part.memory.of(split(settings["batch_size"], settings["micro_batch_size"])[0] * int(tokens.max()))
-    part.here = _training_here(found, settings, len(tokens) * kept, part.tokens_error / part.tokens)
+    part.flops = epoch * kept * read_times
+    part.needed = part.memory.of(
+        plan.split(settings["batch_size"], settings["micro_batch_size"]).micro * int(tokens.max())
+    )
+    part.here = _training_here(found, part.times, len(tokens) * kept * epochs, updates, part.tokens_error / part.tokens)
     return part
 
 
@@ -135,7 +142,7 @@ def evaluation(job: Job) -> Part:
     """Asking every task of the benchmark, and reading its canonical solutions; twice where the base is evaluated too.
     Grading is left out: it needs no model."""
     settings, spec = job.cfg["evaluate"], job.cfg["target"]
-    times, tasks = 2 if settings["baseline"] else 1, len(evaluate.tasks(settings))
+    times, tasks = len(job.cfg["train"]["seeds"]) + bool(settings["baseline"]), len(evaluate.tasks(settings))
     part, model = Part("evaluate", spec["name"], times, tasks), job.model("target", spec)
     if (shape := _shape(job, part, spec, model)) is None:
         return part
@@ -216,12 +223,12 @@ def _scoring_here(job: Job, part: Part, model: Model, ask: dict[str, Any], scale
     return _here(found, found["start"] + work, error, found["start"])
 
 
-def _training_here(found: dict[str, Any], settings: dict[str, Any], rows: float, error: float) -> dict[str, Any]:
+def _training_here(found: dict[str, Any], times: int, rows: float, updates: int, error: float) -> dict[str, Any]:
     if "not_measured" in found:
         return found
-    updates = math.ceil(math.ceil(rows / settings["batch_size"]) * settings["epochs"])
-    work = found["token"] * found["padded"] * rows * settings["epochs"] + found["optimizer"] * updates
-    return _here(found, found["start"] + work, math.hypot(found["error"], error), found["start"])
+    start = times * found["start"]
+    work = times * (found["token"] * found["padded"] * rows + found["optimizer"] * updates)
+    return _here(found, start + work, math.hypot(found["error"], error), start)
 
 
 def _evaluation_here(found: dict[str, Any], times: int, canonical: int) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def answer(room: Room, tasks: list[Task], settings: dict[str, Any]) -> list[deco
     prompts = chat.encode(room.tokenizer, [protocol.prompt(room.frame, task) for task in tasks])
     ended = decode.stopping(room.tokenizer, decode.end_tokens(room.model, room.tokenizer, room.frame.tail),
                             protocol.STOPS)  # fmt: skip
-    window = models.window(room.model)
+    window = models.window(room.model.config)
     replies: dict[int, decode.Reply] = {}
     with Progress("generate", len(tasks), "tasks") as progress:
         for batch in decode.batches([len(p) for p in prompts], settings["batch_size"]):

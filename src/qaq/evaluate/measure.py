@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from qaq import chat, memory, models, tables
+from qaq import chat, hardware, models, tables
 from qaq.evaluate import benchmark, decode, generate, protocol
 from qaq.launch import request
 
@@ -56,7 +56,7 @@ def _measured(request: dict[str, Any], tasks: list[benchmark.Task], longest: int
     seconds of asking every task, loading, timed, done: seconds}."""
     settings, device = request["settings"], models.device(request["device"])
     tokens = min(settings["batch_size"], len(tasks)) * (longest + settings["max_new_tokens"])
-    if reason := memory.lacking(request["needed"]["fixed"] + tokens * request["needed"]["token"], device):
+    if reason := hardware.lacking(request["needed"]["fixed"] + tokens * request["needed"]["token"], device):
         return {"not_measured": reason}
     start = time.monotonic()
     room = generate.load(request)
@@ -67,8 +67,8 @@ def _measured(request: dict[str, Any], tasks: list[benchmark.Task], longest: int
     work = generation(lengths, settings["batch_size"], found["replies"], found["token"], found["step"])
     few, mean = len(found["replies"]), float(np.mean(found["replies"]))
     error = 0.0 if few == len(tasks) else float(np.std(found["replies"])) / few**0.5 / mean
-    return {**found, "work": work, "error": error, "loading": loading, "done": found["timed"], "peak_bytes": memory.peak(device),
-            **memory.describe(device)}  # fmt: skip
+    return {**found, "work": work, "error": error, "loading": loading, "done": found["timed"], "peak_bytes": hardware.peak(device),
+            **hardware.describe(device)}  # fmt: skip
 
 
 class _Asked:
@@ -76,7 +76,7 @@ class _Asked:
 
     def __init__(self, room: generate.Room, tasks: list[benchmark.Task], settings: dict[str, Any]) -> None:
         self.room, self.settings = room, settings
-        self.window = models.window(room.model)
+        self.window = models.window(room.model.config)
         self.prompts = chat.encode(room.tokenizer, [protocol.prompt(room.frame, task) for task in tasks])
         ends = decode.end_tokens(room.model, room.tokenizer, room.frame.tail)
         self.ended = decode.stopping(room.tokenizer, ends, protocol.STOPS)

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import IO, Any
 
 from qaq.launch.work import LOG_FILE, Work, as_shell, environment
@@ -126,7 +127,7 @@ def alone(arguments: list[str], source: IO[bytes], directory: Path, channel: int
 
 
 def request() -> dict[str, Any]:
-    """The request this worker was started with; also sets up its logging. Called first in a worker.
+    """The request this worker was started with; also sets up its logging, last words included. Called first in a worker.
 
     Of several ranks (torchrun's RANK) the first one speaks; the others say what is wrong, on their own stderr.
     """
@@ -136,4 +137,11 @@ def request() -> dict[str, Any]:
         handlers.append(logging.FileHandler(os.environ[LOG_FILE]))
     level = logging.INFO if speaks else logging.WARNING
     logging.basicConfig(level=level, format="[%(asctime)s] %(message)s", datefmt="%H:%M:%S", handlers=handlers)
+    sys.excepthook = _last_words
     return json.loads(Path(sys.argv[1]).read_text())
+
+
+def _last_words(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What a user can do something about in a line, all else with its traceback; into the log file too."""
+    known = issubclass(kind, (ValueError, OSError, MemoryError, KeyboardInterrupt))
+    log.error("%s", str(error) or kind.__name__, exc_info=None if known else (kind, error, trace))

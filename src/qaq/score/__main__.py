@@ -5,6 +5,7 @@ Any number of workers may run on the same texts and shards, on one machine or on
 
 import functools
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from qaq.progress import Progress
 from qaq.score import engine
 from qaq.score.shards import SCHEMA, Shards
 from qaq.score.texts import Texts, open_texts
+from qaq.store import room
 
 log = logging.getLogger(__name__)
 
@@ -28,14 +30,20 @@ def score(request: dict[str, Any]) -> None:
     """
     load = functools.cache(lambda: _load(request))
     for name in request["passes"]:
-        texts, shards = open_texts(Path(request["texts"]) / name), Shards(Path(request["shards"]) / name)
-        missing = shards.missing(texts.ids)
-        if len(missing):
-            reader = _Pass(load(), texts, request["settings"])
-            log.info("likelihood pass %s of %s: %d texts, %d held", name, request["name"], len(missing),
-                     len(texts.ids) - len(missing))  # fmt: skip
-            with Progress(f"{request['name']} {name}", reader.work(missing), "tok") as reader.progress:
-                shards.fill(texts.ids, texts.length, missing, request["settings"]["tokens_per_shard"], reader.compute)
+        texts, folder = open_texts(Path(request["texts"]) / name), Path(request["shards"]) / name
+        with room(folder.parent, f"the likelihoods of pass {name}"):
+            _score_pass(request, name, texts, Shards(folder), load)
+
+
+def _score_pass(request: dict[str, Any], name: str, texts: Texts, shards: Shards, load: Callable[[], Any]) -> None:
+    missing = shards.missing(texts.ids)
+    if not len(missing):
+        return
+    reader = _Pass(load(), texts, request["settings"])
+    log.info("likelihood pass %s of %s: %d texts, %d held", name, request["name"], len(missing),
+             len(texts.ids) - len(missing))  # fmt: skip
+    with Progress(f"{request['name']} {name}", reader.work(missing), "tok") as reader.progress:
+        shards.fill(texts.ids, texts.length, missing, request["settings"]["tokens_per_shard"], reader.compute)
 
 
 class _Pass:
@@ -45,7 +53,7 @@ class _Pass:
 
     def __init__(self, model: Any, texts: Texts, settings: dict[str, Any]) -> None:
         self.texts = texts
-        self.window = min(models.window(model), settings["max_length"] or models.window(model))
+        self.window = min(models.window(model.config), settings["max_length"] or models.window(model.config))
         budget = settings["tokens_per_batch"] or engine.default_tokens_per_batch(model)
         fits = np.flatnonzero(texts.length <= self.window)
         self.engine = engine.Engine(model, texts, fits, budget)

@@ -69,16 +69,18 @@ def _products(
     groups_G, total_S = key_BGSD.shape[1:3]
     block = max(1, min(_BLOCK, _SCORES_AT_ONCE // (size_B * heads_H * total_S)))
     found = []
-    for first in range(0, new_T, block):
+    for first in reversed(range(0, new_T, block)):  # falling sizes: each fits where the one before it was
         last = min(first + block, new_T)
         seen = total_S - new_T + last
         query = query_BHTD[:, :, first:last].reshape(size_B * groups_G, -1, width_D)  # heads that share keys, stacked
         key, value = (x[:, :, :seen].reshape(size_B * groups_G, seen, width_D) for x in (key_BGSD, value_BGSD))
-        mask = _mask(last - first, seen, heads_H // groups_G, query.dtype)
+        # Shapes of short texts come again, a long text's blocks have each their own and would fill the memory.
+        mask_of = _mask if new_T <= _BLOCK else _mask.__wrapped__
+        mask = mask_of(last - first, seen, heads_H // groups_G, query.dtype)
         scores = torch.baddbmm(mask, query, key.transpose(1, 2), alpha=scaling)
         weights = torch.softmax(scores, -1, dtype=torch.float32).to(query.dtype)
         found.append((weights @ value).view(size_B, heads_H, last - first, width_D))
-    return found[0] if len(found) == 1 else torch.cat(found, dim=2)
+    return found[0] if len(found) == 1 else torch.cat(found[::-1], dim=2)
 
 
 @functools.lru_cache(maxsize=32)

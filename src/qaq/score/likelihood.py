@@ -9,14 +9,13 @@ import pyarrow.compute as pc
 
 from qaq.score.shards import Shards
 from qaq.score.spans import TARGETS
-from qaq.score.texts import open_texts
 from qaq.tables import LIKELIHOOD, conform
 
 
-def left(texts: Path, shards: Path, passes: list[str]) -> Callable[[], int]:
+def left(shards: Path, passes: list[str], ids: list[str]) -> Callable[[], int]:
     """Counts, at each call, the records of all passes that are not scored yet; only shards new since the last are read."""
-    watched = [(Shards(shards / name), open_texts(texts / name).ids) for name in passes]
-    return lambda: sum(len(held.missing(ids)) for held, ids in watched)
+    watched = [Shards(shards / name) for name in passes]
+    return lambda: sum(len(held.missing(ids)) for held in watched)
 
 
 def likelihood(shards: Path, passes: list[str], ids: list[str], model: str) -> pa.Table:

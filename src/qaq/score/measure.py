@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from qaq import memory, models
+from qaq import hardware, models
 from qaq.launch import request
 from qaq.score import engine
 from qaq.score.shards import Shards
@@ -40,14 +40,14 @@ class Batch:
 def measure(request: dict[str, Any]) -> None:
     """`request`: that of `qaq.score`, and needed (bytes), seconds, out. Writes measured.json: see `sample`."""
     device, out = models.device(request["device"]), Path(request["out"]) / "measured.json"
-    if reason := memory.lacking(request["needed"], device):
+    if reason := hardware.lacking(request["needed"], device):
         out.write_text(json.dumps({"not_measured": reason}))
         return
     start = time.monotonic()
     model, _ = models.load(request["model"], request["settings"]["dtype"], device)
     loading = time.monotonic() - start
     found = sample(_batches(model, request), request["seconds"])
-    found |= {"loading": loading, "peak_bytes": memory.expected(device), **memory.describe(device)}
+    found |= {"loading": loading, "peak_bytes": hardware.expected(device), **hardware.describe(device)}
     out.write_text(json.dumps(found, indent=1) + "\n")
 
 
@@ -80,7 +80,7 @@ def sample(batches: list[Batch], seconds: float) -> dict[str, Any]:
 def _batches(model: Any, request: dict[str, Any]) -> list[Batch]:
     """All that is missing, as the engine will batch it; long texts first, pass by pass."""
     settings, found = request["settings"], []
-    window = min(models.window(model), settings["max_length"] or models.window(model))
+    window = min(models.window(model.config), settings["max_length"] or models.window(model.config))
     budget = settings["tokens_per_batch"] or engine.default_tokens_per_batch(model)
     for name in request["passes"]:
         texts, shards = open_texts(Path(request["texts"]) / name), Shards(Path(request["shards"]) / name)

@@ -14,10 +14,15 @@ def metrics(strong: pa.Table, weak: pa.Table | None = None) -> pa.Table:
 
     log PPL is nll_sum / tokens (nats per token). A likelihood that was not asked for leaves its columns null.
     """
-    table = _side(strong, "")
-    if weak is not None:
-        table = table.join(_side(weak, "weak_"), keys="id", join_type="inner")
-    return conform(table.sort_by("id"), METRICS)
+    sides = {"": strong} if weak is None else {"": strong, "weak_": weak}
+    ids = pc.unique(strong["id"]).sort()
+    for likelihood in sides.values():
+        over = likelihood["id"].filter(likelihood["truncated"])
+        ids = ids.filter(pc.and_not(pc.is_in(ids, likelihood["id"]), pc.is_in(ids, over)))
+    columns = {"id": ids}
+    for prefix, likelihood in sides.items():
+        columns |= {prefix + name: values for name, values in _measures(likelihood, ids).items()}
+    return conform(columns, METRICS)
 
 
 def too_long(likelihood: pa.Table) -> list[tuple[str, int]]:
@@ -27,24 +32,15 @@ def too_long(likelihood: pa.Table) -> list[tuple[str, int]]:
     return sorted(zip(longest["id"].to_pylist(), longest["tokens_max"].to_pylist(), strict=True))
 
 
-def _side(likelihood: pa.Table, prefix: str) -> pa.Table:
-    over = pc.unique(likelihood.filter(likelihood["truncated"])["id"])
-    scored = likelihood.filter(pc.invert(pc.is_in(likelihood["id"], value_set=over)))
-    table = pa.table({"id": pc.unique(scored["id"]).sort()})
-    for name, (target, given) in _NAMES.items():
-        chosen = scored.filter((pc.field("target") == target) & (pc.field("given") == given))
-        if chosen.num_rows:
-            ratio = pc.divide(chosen["nll_sum"], pc.cast(chosen["tokens"], pa.float64()))
-            table = table.join(pa.table({"id": chosen["id"], prefix + name: ratio}), keys="id")
-    return _derived(table, prefix)
+def _measures(likelihood: pa.Table, ids: pa.Array) -> dict[str, pa.Array]:
+    """One model's columns, aligned with `ids`."""
+    held = {name: _log_ppl(likelihood, *text, ids) for name, text in _NAMES.items()}
+    rmi = pc.subtract(held["log_ppl_q"], held["log_ppl_q_given_a"])
+    return {**held, "rmi": rmi, "ifd": pc.divide(held["log_ppl_a_given_q"], held["log_ppl_a"])}
 
 
-def _derived(table: pa.Table, prefix: str) -> pa.Table:
-    held = set(table.column_names)
-    if {f"{prefix}log_ppl_q", f"{prefix}log_ppl_q_given_a"} <= held:
-        rmi = pc.subtract(table[f"{prefix}log_ppl_q"], table[f"{prefix}log_ppl_q_given_a"])
-        table = table.append_column(f"{prefix}rmi", rmi)
-    if {f"{prefix}log_ppl_a", f"{prefix}log_ppl_a_given_q"} <= held:
-        ifd = pc.divide(table[f"{prefix}log_ppl_a_given_q"], table[f"{prefix}log_ppl_a"])
-        table = table.append_column(f"{prefix}ifd", ifd)
-    return table
+def _log_ppl(likelihood: pa.Table, target: str, given: str, ids: pa.Array) -> pa.Array:
+    """Nats per token of `target` given `given`, aligned with `ids`; null where there is none."""
+    chosen = likelihood.filter((pc.field("target") == target) & (pc.field("given") == given))
+    ratio = pc.divide(chosen["nll_sum"], pc.cast(chosen["tokens"], pa.float64()))
+    return ratio.take(pc.index_in(ids, chosen["id"]))

@@ -21,6 +21,7 @@ from qaq.score.spans import Reader, Text, continuations, reader
 _SCHEMA = pa.schema(
     [("id", pa.string()), ("start", pa.int64()), ("length", pa.int32()), ("spans", pa.list_(pa.int32()))]
 )
+_AT_ONCE = 1024  # pairs tokenised, or openings compared
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,9 @@ class Texts:
         rows = np.asarray(list(rows))
         limit = min(int(self.length[rows].min()) - 1, int(self.spans[rows, :, 0].min())) - 1
         first = self.read(int(rows[0]))[: max(limit, 0)]
-        for row in rows:
-            start = self.start[row]
-            same = self.tokens[start : start + len(first)] == first  # the opening only: this visits every text
+        for part in range(0, len(rows), _AT_ONCE):
+            starts = self.start[rows[part : part + _AT_ONCE], None]
+            same = (self.tokens[starts + np.arange(len(first))] == first).all(axis=0)
             first = first if same.all() else first[: int(same.argmin())]
         return first
 
@@ -75,7 +76,7 @@ def open_texts(folder: Path) -> Texts:
 
 
 def _sequences(examples: Path, read: Reader) -> Iterator[list[Text]]:
-    for batch in pq.ParquetFile(examples).iter_batches(1024, columns=["id", "query", "answer"]):
+    for batch in pq.ParquetFile(examples).iter_batches(_AT_ONCE, columns=["id", "query", "answer"]):
         yield read(*(batch[name].to_pylist() for name in ("id", "query", "answer")))
 
 
@@ -88,6 +89,6 @@ def _write(batches: Iterator[list[Text]], folder: Path) -> None:
             starts = start + np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
             spans = [[edge for span in text.spans for edge in span] for text in batch]
             rows.write_table(pa.table([[t.id for t in batch], starts, lengths, spans], schema=_SCHEMA))
-            for text in batch:
-                np.asarray(text.tokens, np.uint32).tofile(tokens)
+            for text in batch:  # not tofile: on a full disk it loses what it was given without a word
+                tokens.write(np.asarray(text.tokens, np.uint32).tobytes())
             start += sum(lengths)

@@ -6,15 +6,17 @@ from typing import Any
 from qaq import models
 from qaq.launch import request
 from qaq.score.texts import write_continuations, write_texts
+from qaq.store import room
 
 
 def tokenise(request: dict[str, Any]) -> None:
     """`request`: model (directory), out, and examples with settings, or continuations (files)."""
     tokenizer, out = models.tokenizer(Path(request["model"])), Path(request["out"])
-    if "continuations" in request:
-        write_continuations(Path(request["continuations"]), tokenizer, out)
-    else:
-        write_texts(Path(request["examples"]), tokenizer, request["settings"], out)
+    with room(out, "the pairs' tokens"):
+        if "continuations" in request:
+            write_continuations(Path(request["continuations"]), tokenizer, out)
+        else:
+            write_texts(Path(request["examples"]), tokenizer, request["settings"], out)
 
 
 if __name__ == "__main__":

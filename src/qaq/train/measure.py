@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from qaq import memory, models, tables
+from qaq import hardware, models, tables
 from qaq.launch import request
 from qaq.train import fit
-from qaq.train.recipe import split
+from qaq.train.plan import seats, split
 from qaq.train.rows import Row, counts, encode, fit_length
 
 _ROWS = 2048  # as many are put before the trainer; it stops after `seconds`
@@ -57,20 +57,21 @@ def spread(rows: list[Row], count: int) -> list[Row]:
 
 def _measured(request: dict[str, Any], tokenizer: Any, rows: list[Row]) -> dict[str, Any]:
     settings, needed = request["settings"], request["needed"]
-    micro, accumulation = split(settings["batch_size"], settings["micro_batch_size"])
+    whole = split(settings["batch_size"], settings["micro_batch_size"])
+    micro = whole.micro
     longest = max(len(row.ids) for row in rows)
     fit.one_device(request["device"])
     device = models.device(request["device"]).partition(":")[0]  # the one that is left to see
-    if reason := memory.lacking(needed["fixed"] + micro * longest * needed["token"], device):
+    if reason := hardware.lacking(needed["fixed"] + micro * longest * needed["token"], device):
         return {"not_measured": reason}
-    batch = micro * min(accumulation, _PASSES)
+    batch = micro * min(whole.passes, _PASSES)
     chosen = spread(rows, _ROWS)
     updates, loading = _timed(request, tokenizer, chosen, {**settings, "batch_size": batch})
     lengths = np.array([len(row.ids) for row in chosen])
     tokens = [padded(lengths[i * batch : (i + 1) * batch], micro) for i in range(len(updates))]
     shuffled = np.random.default_rng(1).permutation([len(row.ids) for row in rows])
     return {"padded": padded(shuffled, micro) / len(rows), **_rates(updates, tokens), "loading": loading,
-            "peak_bytes": memory.expected(device), **memory.describe(device)}  # fmt: skip
+            "peak_bytes": hardware.expected(device), **hardware.describe(device)}  # fmt: skip
 
 
 def _rates(updates: list[tuple[float, float]], tokens: list[int]) -> dict[str, float]:
@@ -91,14 +92,17 @@ def _timed(request: dict[str, Any], tokenizer: Any, rows: list[Row],
     """(Seconds of the passes and of the optimizer) of each update on `rows` in their order; seconds of loading."""
     from qaq.train.clock import Clock
 
-    args = fit.arguments(settings, models.device(request["device"]), Path(request["out"]) / "checkpoints")
-    args.train_sampling_strategy, args.num_train_epochs = "sequential", 1
+    whole = split(settings["batch_size"], settings["micro_batch_size"])
+    order = np.full((-(-len(rows) // whole.slots), whole.slots), -1, np.int32)
+    order.flat[: len(rows)] = np.arange(len(rows))
+    args = fit.arguments(settings, models.device(request["device"]), Path(request["out"]), whole, len(order))
+    args.save_strategy = "no"
     fit.quiet()
     start = time.monotonic()
-    model = fit.load(request["model"])
+    model = fit.load(request["model"], settings)
     loading = time.monotonic() - start
     clock = Clock(request["seconds"])
-    trainer = fit.make_trainer(model, tokenizer, args, rows)
+    trainer = fit.make_trainer(model, tokenizer, args, rows, seats(order, whole), settings)
     trainer.add_callback(clock)
     trainer.train()
     return clock.updates, loading

@@ -1,4 +1,4 @@
-"""Batch size and learning rate for a subset, and how a batch is split into pieces that fit the memory.
+"""Batch size and learning rate for a subset.
 
 The paper sets both by the share of the data that is trained on (rows `by_share`: QAQ, fine-tuning details). Between
 its rows nothing is known, so no value is made up: another share needs them given.
@@ -37,12 +37,3 @@ def _unknown(settings: dict[str, Any], share: float) -> str:
     return (f"train={settings['name']} has no batch size and learning rate for {share:.2%} of the data "
             f"(shares with a row: {known}). Choose one of these shares, or give both yourself: train.batch_size=... "
             "train.learning_rate=...")  # fmt: skip
-
-
-def split(batch_size: int, micro_batch_size: int) -> tuple[int, int]:
-    """(rows a forward pass takes, passes an update adds up): their product is exactly `batch_size`.
-
-    The first is the largest divisor of `batch_size` that is at most `micro_batch_size`.
-    """
-    micro = next(n for n in range(min(batch_size, micro_batch_size), 0, -1) if batch_size % n == 0)
-    return micro, batch_size // micro

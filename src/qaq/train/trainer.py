@@ -1,14 +1,37 @@
-"""TRL's SFTTrainer, with the loss on a CPU computed from the logits that matter only."""
+"""TRL's SFTTrainer, reading exactly the planned order and keeping checkpoints that can be trusted."""
 
+import errno
+import os
+import shutil
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, log_softmax
+from torch.utils.data import Dataset, Sampler
 from trl import SFTTrainer
+
+from qaq.store import DiskFull
+from qaq.train import checkpoints
+
+_COMPARED = 64  # tokens of a packed row that are compared with the same row alone
+_APART = {False: 1e-3, True: 0.5}  # nats a token's log-probability may move by rounding; True: in bfloat16
 
 
 class Trainer(SFTTrainer):
-    """SFTTrainer; the loss is the same number as TRL's."""
+    """SFTTrainer; the loss is the same number as TRL's.
+
+    seats: row numbers of every place of every pass, -1 for none (see `plan.seats`); the dataset's last row stands for none.
+    facts: what the manifests of this run's checkpoints say. keep: complete checkpoints that are kept.
+    """
+
+    seats: list[int]
+    facts: dict[str, Any]
+    keep: int
+    apart: bool = False  # whether packed rows were seen not to see each other
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler:
+        return _Seats(self.seats, len(self.train_dataset) - 1)
 
     def compute_loss(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], return_outputs: bool = False,
                      num_items_in_batch: torch.Tensor | None = None) -> Any:  # fmt: skip
@@ -16,14 +39,92 @@ class Trainer(SFTTrainer):
 
         TRL's fused head skips the prompt on GPUs only; on a CPU it scores every position, in twice the time.
         """
-        if inputs["input_ids"].device.type != "cpu" or return_outputs or self.args.world_size > 1:
+        if self.padding_free and not self.apart:
+            self._check_apart(model, inputs)
+        if inputs["input_ids"].device.type != "cpu" or return_outputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         labels_BT = inputs["labels"][:, 1:]
         mask_BT = labels_BT != -100
-        first = int(mask_BT.any(0).nonzero()[0])  # nothing before it is learned in any row of this pass
-        kept_T = torch.arange(first, labels_BT.shape[1])
-        logits_BTV = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False,
-                           logits_to_keep=kept_T).logits  # fmt: skip
-        mask_BT, labels_BT = mask_BT[:, first:], labels_BT[:, first:]
+        learned = mask_BT.any(0).nonzero()
+        first = int(learned[0]) if len(learned) else labels_BT.shape[1] - 1  # nothing before it is learned in any row
+        kept_T = torch.arange(max(first, 0), labels_BT.shape[1])
+        logits_BTV = model(**_read(inputs), use_cache=False, logits_to_keep=kept_T).logits
+        mask_BT, labels_BT = mask_BT[:, kept_T], labels_BT[:, kept_T]
         nll = cross_entropy(logits_BTV[mask_BT].float(), labels_BT[mask_BT], reduction="sum")
-        return nll / (mask_BT.sum() if num_items_in_batch is None else num_items_in_batch)
+        # The engines average over ranks what has to be summed.
+        return nll * self.args.world_size / (mask_BT.sum() if num_items_in_batch is None else num_items_in_batch)
+
+    @torch.no_grad()
+    def _check_apart(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> None:
+        """ValueError unless a row packed behind itself is read as it is read alone. Every rank reads twice, so that none
+        waits for another."""
+        start_S = (inputs["position_ids"][0] == 0).nonzero()[:, 0].tolist()
+        ids_T = inputs["input_ids"][0, : [*start_S[1:], None][0]][:_COMPARED]
+        place_T = torch.arange(len(ids_T), device=ids_T.device)
+        together, alone = (
+            log_softmax(model(input_ids=ids_T.repeat(times)[None], position_ids=place_T.repeat(times)[None],
+                              use_cache=False).logits[0, -len(ids_T) :].float(), -1)
+            for times in (2, 1)
+        )  # fmt: skip
+        moved = float((together - alone).gather(1, ids_T.roll(-1)[:, None]).abs().max())
+        if moved > _APART[self.args.bf16 or self.halved]:
+            raise ValueError(f"train.packing=true: rows laid end to end see each other in {type(model).__name__} (a token's "
+                             f"log-probability moves by {moved:.2g}): set train.packing=false")  # fmt: skip
+        self.apart = True
+
+    @property
+    def halved(self) -> bool:
+        """Whether DeepSpeed runs the arithmetic in bfloat16."""
+        plugin = self.accelerator.state.deepspeed_plugin
+        return bool(plugin and plugin.deepspeed_config.get("torch_autocast", {}).get("enabled"))
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        """As the Trainer does, then the manifest: a checkpoint without one does not count."""
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        try:
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+            if self.is_world_process_zero():
+                checkpoints.complete(folder, {**self.facts, "step": self.state.global_step})
+                checkpoints.prune(folder.parent, self.keep)
+        except Exception as error:
+            if _free(folder.parent) > _needed(self.model) and getattr(error, "errno", None) not in _FULL:
+                raise
+            raise DiskFull(_no_room(folder, self.model)) from error
+        self.accelerator.wait_for_everyone()
+
+
+class _Seats(Sampler):
+    """Row numbers in the planned order; `none` stands for an empty place."""
+
+    def __init__(self, seats: list[int], none: int) -> None:
+        self.seats = [none if seat < 0 else seat for seat in seats]
+
+    def __iter__(self) -> Any:
+        return iter(self.seats)
+
+    def __len__(self) -> int:
+        return len(self.seats)
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def _read(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: inputs[name] for name in ("input_ids", "attention_mask", "position_ids") if name in inputs}
+
+
+def _free(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
+def _needed(model: torch.nn.Module) -> int:
+    """Bytes of float32 weights and two moments."""
+    return 12 * sum(getattr(weight, "ds_numel", weight.numel()) for weight in model.parameters())
+
+
+def _no_room(folder: Path, model: torch.nn.Module) -> str:
+    whole = sorted(folder.parent.glob(f"checkpoint-*[0-9]/{checkpoints.MANIFEST}"), key=os.path.getmtime)
+    kept = f"{whole[-1].parent.name} is whole and stays" if whole else "there is none before it"
+    return (f"no room for {folder.name}: it needs about {_needed(model) / 1e9:.1f} GB in {folder.parent}, where "
+            f"{_free(folder.parent) / 1e9:.1f} GB are free; {kept}. Make room and start again: training goes on from it")  # fmt: skip

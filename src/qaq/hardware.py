@@ -1,6 +1,8 @@
-"""How much memory a worker may use, and how much it used. Bytes; of the device the model is on."""
+"""The machine a worker runs on: how much memory it may use and has used (bytes, of the device the model is on), how fast it multiplies."""
 
+import math
 import resource
+import time
 from typing import Any
 
 _HEAP_GROWS = 1.4
@@ -45,3 +47,17 @@ def _free(device: str) -> float:
         return torch.cuda.mem_get_info(device)[0]
     with open("/proc/meminfo") as lines:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+
+
+def matrix_rate(device: str, dtype: str) -> float:
+    """Floating-point operations a second of a large matrix product, best of five: what nothing here can exceed."""
+    import torch
+
+    size = 8192 if device.startswith("cuda") else 1024
+    a, b = (torch.randn(size, size, device=device, dtype=getattr(torch, dtype)) for _ in range(2))
+    best = math.inf
+    for _ in range(5):
+        start = time.perf_counter()
+        (a @ b)[0, 0].item()  # waits for the product
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best

@@ -1,0 +1,60 @@
+"""Ranks and engines change where rows are read and weights are held, not what is learned."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from transformers import AutoModelForCausalLM
+
+ROOT = Path(__file__).resolve().parents[2]
+PAIRS = [
+    {"id": f"{n:02}", "query": f"write f{n}" + " please" * (n % 3), "answer": "x = x + 1\n" * (1 + n % 4)}
+    for n in range(11)
+]
+
+
+def train(model, out: Path, ranks: int, engine: str, **changes) -> tuple[list[float], dict]:
+    """(losses, weights) of two epochs; an update takes 4 rows, an epoch's last one 3."""
+    deepspeed = yaml.safe_load((ROOT / f"conf/train/deepspeed/{engine}.yaml").read_text())
+    settings = {**yaml.safe_load((ROOT / "conf/train/smoke.yaml").read_text()), "system_prompt": None, "deepspeed": deepspeed,
+                "seed": 0, "epochs": 2, "batch_size": 4, "micro_batch_size": 1, "learning_rate": 1e-3, "dtype": "float32",
+                "max_length": 256, "save_steps": 2, **changes}  # fmt: skip
+    (out / "work").mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(PAIRS), out / "rows.parquet")
+    request = {"model": str(model), "rows": str(out / "rows.parquet"), "settings": settings, "device": "cpu",
+               "work": str(out / "work"), "out": str(out)}  # fmt: skip
+    (out / "request.json").write_text(json.dumps(request))
+    start = [sys.executable, "-m"]
+    if ranks > 1:
+        start += ["torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", "-m"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*start, "qaq.train", str(out / "request.json")], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    lines = [json.loads(line) for line in (out / "training.jsonl").open()]
+    return [line["loss"] for line in lines], AutoModelForCausalLM.from_pretrained(out / "model").state_dict()
+
+
+@pytest.fixture(scope="module")
+def alone(tiny_model, tmp_path_factory):
+    return train(tiny_model, tmp_path_factory.mktemp("alone"), 1, "none")
+
+
+@pytest.mark.parametrize("engine", ["none", "zero1", "zero2", "zero3"])
+def test_two_ranks_learn_what_one_process_learns(tiny_model, alone, tmp_path, engine):
+    losses, weights = train(tiny_model, tmp_path, 2, engine)
+    assert losses == pytest.approx(alone[0], abs=1e-4)
+    assert weights.keys() == alone[1].keys()
+    assert all(torch.allclose(weights[name], alone[1][name], atol=1e-4) for name in weights)
+
+
+def test_one_rank_on_deepspeed_learns_the_same_and_needs_no_launcher(tiny_model, alone, tmp_path):
+    assert train(tiny_model, tmp_path, 1, "zero2")[0] == pytest.approx(alone[0], abs=1e-4)
