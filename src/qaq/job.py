@@ -76,7 +76,8 @@ class Job:
         its files can change or go, and a kept link would then serve other weights under the old key."""
 
         def build(out: Path) -> None:
-            weights = ESTIMATE not in self.cfg["stages"]  # what an estimate has no need to fetch
+            # what an estimate and a dry run have no need to fetch
+            weights = ESTIMATE not in self.cfg["stages"] and not self.cfg["launch"]["dry_run"]
             self.worker("qaq.models", {"spec": spec, "out": str(out), "weights": weights})
 
         name = f"model_{stage}"
