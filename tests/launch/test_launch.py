@@ -17,7 +17,8 @@ from qaq.score.tokenise import tokenise
 
 config.register()
 IDS = [f"p{i:02d}" for i in range(12)]
-LOCAL = {"name": "local", "device": "cpu", "workers": 2, "dry_run": False}
+LOCAL = {"name": "local", "device": "cpu", "workers": 2, "dry_run": False, "nodes": 1, "ranks": 1, "hosts": [],
+         "remote_shell": "ssh", "port": 29400}  # fmt: skip
 CLUSTER = {**LOCAL, "cpus_per_task": 1, "mem_per_cpu_gb": 2, "gpus_per_task": 0}
 SLURM = {**CLUSTER, "name": "slurm", "partition": "gpu", "time": "1:00:00", "qos": None, "env_command": None,
          "sbatch_args": ["account=me", "exclusive"], "poll_seconds": 0.01}  # fmt: skip

@@ -31,14 +31,13 @@ def training_table(part: dict[str, Any], launch: dict[str, Any], deepspeed: dict
     if part["memory_bytes"] is None:
         return f"training on {where}: cannot be predicted, {part['here']['not_measured']}"
     rows = [
-        [name, "yes" if found["fits"] else "no", f"{found['seconds'] / 3600:.3g}"]
-        for name, found in part["elsewhere"].items()
+        [name, "yes" if found["fits"] else "no", seconds(found["seconds"])] for name, found in part["elsewhere"].items()
     ]
-    grid = _grid(f"training on {where} (predicted, not measured)", ("accelerator", "fits", "predicted hours"), rows)
+    grid = _grid(f"training on {where} (predicted, not measured)", ("accelerator", "fits", "predicted time"), rows)
     said = [f"predicted memory per GPU: {_bytes(part['memory_bytes'])}; in each node's own memory: "
             f"{_bytes(part['host_bytes'] * launch['ranks'])}",
-            f"{part['pairs']:,} pairs, {_count(part['tokens'])} tokens, {_count(part['flops'])} FLOPs; hours assume {share:.0%} of the "
-            "peak BF16 rate (estimate.flops_share) on every GPU, communication in it"]  # fmt: skip
+            f"{part['pairs']:,} pairs, {_count(part['tokens'])} tokens, {_count(part['flops'])} FLOPs; the time assumes {share:.0%} of the "
+            "peak BF16 rate (estimate.flops_share) on every GPU, with all communication in it"]  # fmt: skip
     return "\n".join([grid, *(textwrap.fill(line, _WIDTH, subsequent_indent="  ") for line in said)])
 
 
