@@ -103,7 +103,7 @@ def test_ranks_end_when_who_started_them_is_gone(place):
     assert not alive(place, 1)
 
 
-def test_hosts_are_reached_by_the_remote_shell_and_one_that_raises_is_named_first(place, monkeypatch):
+def test_hosts_are_reached_by_the_remote_shell_with_the_libraries_settings(place, monkeypatch):
     shell = programs(place / "bin", {"shell": REMOTE_SHELL}) / "shell"
     monkeypatch.setenv("HF_HOME", "/a b/c")
     hosts = {"nodes": 2, "ranks": 1, "hosts": ["me@127.0.0.1", "localhost"], "remote_shell": str(shell)}
@@ -125,7 +125,7 @@ def test_a_slurm_job_runs_the_ranks_names_the_one_that_failed_and_is_cancelled(p
     folder = programs(place / "bin", FAKE)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     with pytest.raises(launch.WorkerFailed, match="slurm job 7: ring: rank 1 of 2 .* ended with status 1; its last words, "
-                       ".*ValueError: rank 1 was told to.*7_0_log.err"):  # fmt: skip
+                       ".*rank 1 was told to.*7_0_log.err"):  # fmt: skip
         start(place, SLURM, {"1": "raise"})
     assert (folder / "cancelled").read_text() == "7\n"
 
@@ -160,7 +160,7 @@ def test_a_dry_run_of_hosts_prints_a_command_for_each(place, capsys):
     lines = [line for line in printed(place, {**LOCAL, **hosts}, capsys) if line.startswith("on ")]
     for node, (name, line) in enumerate(zip(("me@a", "b"), lines, strict=True)):
         assert line.startswith(f"on {name}: ssh -p 22 {name} 'cd ")
-        assert f"--nnodes 2 --rdzv-backend c10d --rdzv-endpoint a:29400 --rdzv-id local-" in line  # noqa: F541
+        assert "--nnodes 2 --rdzv-backend c10d --rdzv-endpoint a:29400 --rdzv-id local-" in line
         assert f"--rdzv-conf is_host={1 - node} --local-addr {'ab'[node]} --nproc-per-node 8 " in line
 
 
@@ -172,7 +172,7 @@ def test_a_dry_run_of_slurm_prints_the_script_and_needs_no_slurm(place, capsys, 
         assert f"#SBATCH --{option}" in lines
     (script,) = place.glob("launch/*/submission.sh")
     assert f"sbatch {script}" in lines
-    assert script.read_text().splitlines() == [line for line in lines if line in script.read_text().splitlines()]
+    assert script.read_text() in "\n".join(lines)
     assert sum("--nproc-per-node 8" in line for line in lines) == 2
 
 

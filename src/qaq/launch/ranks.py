@@ -132,7 +132,7 @@ def _in_order(failures: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _last_words(failure: dict[str, Any]) -> str:
     lines = Path(failure["log"]).read_text(errors="replace").split("\n")
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return repr(last[:300]) if last else "none"
+    return repr(last[:1000]) if last else "none"
 
 
 def _run(work: Work) -> None:
