@@ -118,6 +118,41 @@ def test_a_real_configuration():
     assert cost.training_memory(shape, True, True).states == pytest.approx(107.8e9, rel=0.001)
 
 
+def zero(stage: int, *offloaded: str) -> dict:
+    return {"zero_optimization": {"stage": stage, **{f"offload_{what}": {"device": "cpu"} for what in offloaded}}}
+
+
+@pytest.mark.parametrize(("deepspeed", "device", "host"), [
+    (None, 20, 0),  # weight 4, gradient 4, moments 8, and DDP's bucket 4
+    (zero(0), 16, 0),
+    (zero(1), 8 + (8 + 4) / 4, 0),  # the optimizer's own copy of its share of the weights: 4
+    (zero(2), 4 + (4 + 8 + 4) / 4, 0),
+    (zero(3), 16 / 4, 0),
+    (zero(2, "optimizer"), 4, 20 / 4),
+    (zero(3, "optimizer"), 4 / 4, 16 / 4),
+    (zero(3, "optimizer", "param"), 0, 20 / 4),
+    ({"zero_optimization": {"stage": 3, "offload_optimizer": {"device": "none"}}}, 16 / 4, 0),
+])  # fmt: skip
+def test_four_ranks_divide_what_their_deepspeed_stage_divides(deepspeed, device, host):
+    assert cost.divided(4, deepspeed) == (device, host)
+
+
+@pytest.mark.parametrize("deepspeed", [None, zero(0), zero(3)])
+def test_one_rank_divides_nothing(deepspeed):
+    assert cost.divided(1, deepspeed) == (16, 0)
+
+
+def test_a_rank_of_sixteen_under_zero_3_holds_a_sixteenth_and_what_it_gathers():
+    shape = cost.of_config({"model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008,
+                            "num_attention_heads": 32, "num_hidden_layers": 32, "vocab_size": 32256,
+                            "tie_word_embeddings": False})  # fmt: skip
+    memory = cost.training_memory(shape, True, True, 16, zero(3))
+    assert memory.fixed == shape.parameters + 5e8 * 4 + 1e9 * 2  # a bucket of gradients, live weights in bf16
+    small = {"zero_optimization": {"stage": 3, "reduce_bucket_size": 1e6, "stage3_max_live_parameters": 2e6}}
+    assert cost.training_memory(shape, True, True, 16, small).fixed == shape.parameters + 1e6 * 4 + 2e6 * 2
+    assert memory.token == cost.training_memory(shape, True, True).token
+
+
 def test_a_model_with_other_layers_is_refused_and_not_guessed(tmp_path: Path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "mixtral"}))
     with pytest.raises(ValueError, match="model_type 'mixtral' is not counted; known: gemma, granite, llama"):

@@ -196,7 +196,7 @@ class TrackingConfig:
 
 
 class Place(Enum):
-    """Where scoring runs: the modules of qaq.launch that start workers."""
+    """Where scoring and training run: the modules of qaq.launch that start workers."""
 
     local = "local"
     slurm = "slurm"
@@ -210,6 +210,11 @@ class LaunchConfig:
     name: Place = field(default=MISSING, metadata=_KNOB)
     device: str = knob()
     workers: int = knob()
+    nodes: int = knob()
+    ranks: int = knob()
+    hosts: list[str] = field(default=MISSING, metadata=_KNOB)
+    remote_shell: str = knob()
+    port: int = knob()
     dry_run: bool = knob()
 
 
@@ -326,7 +331,7 @@ def check(cfg: DictConfig) -> None:
     for option in ("train.epochs", "train.max_length", "train.micro_batch_size", "train.save_steps",
                    "train.keep_checkpoints", "evaluate.max_new_tokens",
                    "evaluate.seconds", "evaluate.memory_mb", "evaluate.batch_size", "evaluate.workers",
-                   "scorer.tokens_per_shard", "launch.workers", "estimate.pairs", "estimate.seconds"):  # fmt: skip
+                   "scorer.tokens_per_shard", "launch.workers", "launch.nodes", "launch.ranks", "estimate.pairs", "estimate.seconds"):  # fmt: skip
         value = OmegaConf.select(cfg, option)
         if value <= 0:
             raise ValueError(f"{option}={value}: must be above 0")
@@ -334,6 +339,7 @@ def check(cfg: DictConfig) -> None:
         raise ValueError("scorer.reverse_instruction must hold {answer}, the place where the answer goes, exactly once")
     if cfg.train.dtype is Dtype.float16:
         raise ValueError("train.dtype=float16 would need loss scaling: use bfloat16 or float32")
+    _in_range("launch.port", cfg.launch.port, 1024, 65535)
     if not cfg.train.seeds or len(set(cfg.train.seeds)) < len(cfg.train.seeds):
         raise ValueError(
             f"train.seeds={list(cfg.train.seeds)}: give one or more different whole numbers, a training for each"

@@ -19,8 +19,11 @@ BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # Layers of q, k, v, o and a gated MLP of three matrices; other shapes would be counted wrongly, so they are refused.
 _KNOWN = ("gemma", "granite", "llama", "mistral", "olmo2", "qwen2", "qwen3", "smollm3")
 _TIED = ("gemma", "smollm3")  # where config.json does not say
-# fp32 weights, their gradients and AdamW's two moments (train/fit.py), and the bf16 copies autocast makes of the matrices
-_STATE_BYTES, _AUTOCAST_BYTES = 16, 2
+# of a parameter of training (train/fit.py): fp32 weight, its gradient, AdamW's two moments; a bf16 copy autocast makes
+_WEIGHT, _GRADIENT, _MOMENTS, _AUTOCAST = 4, 4, 8, 2
+# DeepSpeed's defaults, in numbers: gradients that are reduced at once, and weights that ZeRO-3 keeps gathered
+# (deepspeed/runtime/zero/config.py, reduce_bucket_size and stage3_max_live_parameters)
+_BUCKET, _LIVE = 5e8, 1e9
 # of a logit of training: bf16, float32, its log-probability, and their gradients
 _LOGIT_BYTES = 16
 _LOGITS_AT_ONCE = 2**24 * 4 * 2  # scoring holds that many bytes of logits, and of their log-probabilities
@@ -118,12 +121,13 @@ def decoding_bytes(model: Shape, prompts: np.ndarray, replies: np.ndarray, batch
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes a device must hold: `fixed`, and `token` for each token read at once; `states` of the fixed ones can be
-    divided among devices (ZeRO-3)."""
+    """Bytes a device must hold: `fixed`, and `token` for each token read at once; `states` of the fixed ones could be divided
+    among devices (ZeRO-3) and are not. `host`: bytes in the machine's own memory for each device (offload)."""
 
     fixed: float
     token: float
     states: float = 0.0
+    host: float = 0.0
 
     def of(self, tokens: float) -> float:
         """All of them."""
@@ -136,17 +140,72 @@ def scoring_memory(model: Shape, item: int) -> Memory:
     return Memory(model.parameters * item + _LOGITS_AT_ONCE, (24 * model.hidden + 6 * model.mlp) * item)
 
 
-def training_memory(model: Shape, checkpointing: bool, mixed: bool) -> Memory:
-    """Weights, gradients and moments, and what a pass keeps for its backward, every token being learned.
+def training_memory(model: Shape, checkpointing: bool, mixed: bool, ranks: int = 1,
+                    deepspeed: dict[str, Any] | None = None) -> Memory:  # fmt: skip
+    """Weights, gradients and moments, and what a pass keeps for its backward, every token being learned; on each of `ranks`,
+    which share the states as the DeepSpeed configuration says (None: each holds all of them, DDP).
 
     In bf16 arithmetic a token keeps, a layer, about 26 D bytes (two norms in float32, and the inputs of the matrices),
     8 Q + 8 K (queries, keys and values before and after the rotation) and 8 F.
     """
     layer = (26 * model.hidden + 8 * model.query + 8 * model.key + 8 * model.mlp) * (1 if mixed else 2)
     kept = model.layers * 4 * model.hidden + layer if checkpointing else model.layers * layer
-    copies = _AUTOCAST_BYTES * (model.body + model.head) if mixed else 0
-    states = _STATE_BYTES * model.parameters
-    return Memory(states + copies, kept + model.vocabulary * _LOGIT_BYTES, states)
+    token = kept + model.vocabulary * _LOGIT_BYTES
+    zero = (deepspeed or {}).get("zero_optimization", {})
+    device, host = (size * model.parameters for size in divided(ranks, deepspeed))
+    undivided = device if ranks == 1 and not zero.get("stage") else 0.0
+    return Memory(device + _gathered(model, mixed, zero) + _copies(model, mixed, zero), token, undivided, host)
+
+
+def divided(ranks: int, deepspeed: dict[str, Any] | None) -> tuple[float, float]:
+    """Bytes of weight, gradient and moments for each parameter, (on a device, in host memory for each device).
+
+    ZeRO-1 divides the moments, ZeRO-2 also the gradients, ZeRO-3 also the weights (arXiv 1910.02054, section 5). Below stage 3
+    DeepSpeed's optimizer steps on a copy of its share of the weights (deepspeed/runtime/zero/stage_1_and_2.py,
+    single_partition_of_fp32_groups), also where these are float32; stage 3 does so only under offload (stage3.py,
+    fp32_partitioned_groups_flat). DDP reduces the gradients in buckets beside them (torch: gradient_as_bucket_view=False).
+    """
+    zero = (deepspeed or {}).get("zero_optimization", {})
+    stage = zero.get("stage", 0)
+    if stage == 0:
+        buckets = _GRADIENT if deepspeed is None and ranks > 1 else 0
+        return _WEIGHT + _GRADIENT + _MOMENTS + buckets, 0.0
+    weights = _WEIGHT / (ranks if stage == 3 else 1)
+    gradients = _GRADIENT / (ranks if stage >= 2 else 1)
+    device, host = weights + gradients, 0.0
+    if _offloaded(zero, "offload_optimizer"):
+        # moments, the copy that is stepped on, its gradients, and below stage 3 a buffer for the weights that go back
+        host = (_MOMENTS + _WEIGHT + _GRADIENT + (_WEIGHT if stage < 3 else 0)) / ranks
+        device -= gradients if stage >= 2 else 0.0
+    else:
+        device += (_MOMENTS + (_WEIGHT if stage < 3 else 0)) / ranks
+    if stage == 3 and _offloaded(zero, "offload_param"):
+        device, host = device - weights, host + weights
+    return device, host
+
+
+def _offloaded(zero: dict[str, Any], what: str) -> bool:
+    return (zero.get(what) or {}).get("device", "none") != "none"
+
+
+def _gathered(model: Shape, mixed: bool, zero: dict[str, Any]) -> float:
+    """Bytes of gradients on their way between ranks, and of weights that ZeRO-3 has gathered for a pass."""
+    if not zero.get("stage"):
+        return 0.0
+    bucket = min(_number(zero, "reduce_bucket_size", _BUCKET), model.parameters)
+    if zero["stage"] < 3:
+        return bucket * _GRADIENT
+    live = min(_number(zero, "stage3_max_live_parameters", _LIVE), model.parameters)
+    return bucket * _GRADIENT + live * (_AUTOCAST if mixed else _WEIGHT)
+
+
+def _number(zero: dict[str, Any], name: str, default: float) -> float:
+    return zero[name] if isinstance(zero.get(name), (int, float)) else default
+
+
+def _copies(model: Shape, mixed: bool, zero: dict[str, Any]) -> float:
+    """Bytes of the matrices as autocast copies them; ZeRO-3 gathers them in that format and needs no others."""
+    return _AUTOCAST * (model.body + model.head) if mixed and zero.get("stage", 0) < 3 else 0.0
 
 
 def decoding_memory(model: Shape, item: int) -> Memory:

@@ -56,6 +56,10 @@ class Job:
         """As many as launch.workers says, where launch.name says, while `left()` is above 0 (see launch.distribute)."""
         launch.distribute(module, self._asked(request), self.cfg["launch"], self.dir, left)
 
+    def ranks(self, module: str, request: dict[str, Any]) -> None:
+        """launch.nodes x launch.ranks of them that need each other, where launch.name says (see launch.train)."""
+        launch.train(module, self._asked(request), self.cfg["launch"], self.dir)
+
     def _asked(self, request: dict[str, Any]) -> dict[str, Any]:
         return {"device": self.cfg["launch"]["device"], **request}
 
@@ -72,7 +76,8 @@ class Job:
         its files can change or go, and a kept link would then serve other weights under the old key."""
 
         def build(out: Path) -> None:
-            weights = ESTIMATE not in self.cfg["stages"]  # what an estimate has no need to fetch
+            # what an estimate and a dry run have no need to fetch
+            weights = ESTIMATE not in self.cfg["stages"] and not self.cfg["launch"]["dry_run"]
             self.worker("qaq.models", {"spec": spec, "out": str(out), "weights": weights})
 
         name = f"model_{stage}"

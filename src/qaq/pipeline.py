@@ -75,6 +75,8 @@ def _stages(job: Job) -> None:
         return
     if job.cfg["launch"]["dry_run"]:
         show_scoring(job, examples)
+        if "train" in wanted:
+            show_training(job, examples)
         return
     metrics = score_pairs(job, examples)
     if "select" not in wanted:
@@ -114,6 +116,31 @@ def show_scoring(job: Job, examples: Path) -> None:
             with suppress(launch.DryRun):
                 _likelihood(job, stage, spec, examples)
                 print(f"dry run: {spec['name']} has read every pair; nothing would be started")
+
+
+def show_training(job: Job, examples: Path) -> None:
+    """Print what training would start, and what it will need. Which pairs it gets, and so its key, scoring has to tell."""
+    pairs = len(read(examples, ["id"]))
+    count = pairs_for(job.cfg["budget"], pairs) if select.uses_budget(job.cfg["selector"]) else pairs
+    settings = recipe(job.cfg["train"], count / pairs)
+    base = job.model("target", job.cfg["target"])
+    with suppress(launch.DryRun):
+        out, work = (job.store.root / name / "KEY" for name in ("checkpoint", "training"))
+        job.ranks("qaq.train", _training(base.directory(), out, work, {**settings, "seed": settings["seeds"][0]}))
+    if len(settings["seeds"]) > 1:
+        print(f"the same for train.seeds {settings['seeds'][1:]}")
+    print(estimate.expected_training(job, examples))
+
+
+def _training(model: Path, out: Path, work: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """The training worker's request."""
+    return {
+        "model": str(model),
+        "rows": str(out / "rows.parquet"),
+        "settings": settings,
+        "work": str(work),
+        "out": str(out),
+    }
 
 
 def score_pairs(job: Job, examples: Path) -> pa.Table:
@@ -213,8 +240,7 @@ def _checkpoint(job: Job, examples: Path, subset: pa.Table, pairs: int, settings
         work.mkdir(parents=True, exist_ok=True)
         rows = gather(examples, sorted(subset["id"].to_pylist()), ["id", "query", "answer"], out)
         write(pa.Table.from_pylist(list(rows)), out / "rows.parquet")
-        ask = {"model": str(base.directory()), "rows": str(out / "rows.parquet"), "settings": settings}
-        job.worker("qaq.train", {**ask, "work": str(work), "out": str(out)})
+        job.ranks("qaq.train", _training(base.directory(), out, work, settings))
         report.model_card(out, job.cfg["target"]["name"], {**_card(job, pairs), **_recipe(settings)})
 
     name = "train" if len(job.cfg["train"]["seeds"]) == 1 else f"train_seed{seed}"

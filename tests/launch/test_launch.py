@@ -17,7 +17,8 @@ from qaq.score.tokenise import tokenise
 
 config.register()
 IDS = [f"p{i:02d}" for i in range(12)]
-LOCAL = {"name": "local", "device": "cpu", "workers": 2, "dry_run": False}
+LOCAL = {"name": "local", "device": "cpu", "workers": 2, "dry_run": False, "nodes": 1, "ranks": 1, "hosts": [],
+         "remote_shell": "ssh", "port": 29400}  # fmt: skip
 CLUSTER = {**LOCAL, "cpus_per_task": 1, "mem_per_cpu_gb": 2, "gpus_per_task": 0}
 SLURM = {**CLUSTER, "name": "slurm", "partition": "gpu", "time": "1:00:00", "qos": None, "env_command": None,
          "sbatch_args": ["account=me", "exclusive"], "poll_seconds": 0.01}  # fmt: skip
@@ -291,11 +292,18 @@ def test_a_dry_run_through_the_door_leaves_no_results_and_says_so(tiny_model, tm
     rows = [{"instruction": f"Add {i} to a number.", "output": f"def f(x): return x + {i}"} for i in range(4)]
     (tmp_path / "pairs.json").write_text(json.dumps(rows))
     command = [sys.executable, str(ROOT / "src/main.py"), "data=jsonl", "data.path=pairs.json", "scorer=local", "tracking=off",
-               f"scorer.model.path={tiny_model}", "launch=slurm", "launch.partition=gpu", "launch.dry_run=true",
+               f"scorer.model.path={tiny_model}", "launch=slurm", "launch.partition=gpu", "launch.dry_run=true", "target=local",
+               f"target.path={tiny_model}", "launch.nodes=2", "launch.ranks=2", "train/deepspeed=zero3",
                "hydra.run.dir=run"]  # fmt: skip
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "dry run: 12 records are missing; this would be started:\nsbatch " in done.stdout  # 4 pairs, 3 passes
+    assert "dry run: this would be started:\nsbatch " in done.stdout  # training
+    assert done.stdout.count("--nproc-per-node 2 ") == 2
+    assert '"stage": 3' in done.stdout
+    assert f"{tmp_path}/runs/store/checkpoint/KEY/rows.parquet" in done.stdout
+    assert "training on 2 x 2 GPUs, ZeRO-3 (predicted, not measured)" in done.stdout
+    assert "predicted memory per GPU: 0.0 GB" in done.stdout
     said = json.loads((tmp_path / "run" / "result.json").read_text())
     assert said["status"] == "dry run"
     assert said["counts"]["kept"] == 4

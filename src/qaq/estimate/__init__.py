@@ -17,10 +17,10 @@ from typing import Any
 import yaml
 
 from qaq.estimate.parts import Part, evaluation, sampled, scoring, training
-from qaq.estimate.table import table
+from qaq.estimate.table import table, training_table
 from qaq.job import Job
 
-__all__ = ["run", "table"]
+__all__ = ["expected_training", "run", "table"]
 log = logging.getLogger(__name__)
 ACCELERATORS = Path(__file__).resolve().parents[3] / "conf" / "accelerators.yaml"
 
@@ -41,6 +41,15 @@ def run(job: Job, examples: Path) -> None:
     job.result["seconds"]["estimate"] = round(time.monotonic() - start, 3)
 
 
+def expected_training(job: Job, examples: Path) -> str:
+    """What training will need of each GPU and how long it will take there, as text; counted, not measured."""
+    part = training(job, sampled(job, examples), timed=False)
+    said = _part(part, yaml.safe_load(ACCELERATORS.read_text()), job.cfg["estimate"])
+    return training_table(
+        said, job.cfg["launch"], job.cfg["train"].get("deepspeed"), job.cfg["estimate"]["flops_share"]
+    )
+
+
 def _said(job: Job, counted: int, pairs: int, parts: list[Part]) -> dict[str, Any]:
     settings = job.cfg["estimate"]
     devices = yaml.safe_load(ACCELERATORS.read_text())
@@ -52,22 +61,22 @@ def _said(job: Job, counted: int, pairs: int, parts: list[Part]) -> dict[str, An
 def _part(part: Part, devices: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str, Any]:
     plain = {f.name: getattr(part, f.name) for f in dataclasses.fields(part) if f.name not in ("memory", "streamed")}
     if part.memory is None:
-        return {**plain, "memory_bytes": None, "elsewhere": {}}
-    return {**plain, "memory_bytes": part.needed,
+        return {**plain, "memory_bytes": None, "host_bytes": None, "elsewhere": {}}
+    return {**plain, "memory_bytes": part.needed, "host_bytes": part.memory.host,
             "elsewhere": {device["name"]: _elsewhere(part, device, settings) for device in devices}}  # fmt: skip
 
 
 def _elsewhere(part: Part, device: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """{seconds on one such device, fits: whether its memory holds the part, devices: how many hold it if the states are
+    """{seconds on `part.devices` such devices, fits: whether one's memory holds its share of the part, devices: how many hold it if the states are
     divided among them, or null}."""
-    rate = device["tflops"] * 1e12 * settings["flops_share"]
+    rate = device["tflops"] * 1e12 * settings["flops_share"] * part.devices
     flops, decoded, moved = part.flops or 0.0, *part.streamed
     seconds = (flops - decoded) / rate
     seconds += max(decoded / rate, moved / (device["bandwidth"] * 1e9 * settings["bandwidth_share"]))
     room, rest = device["memory"] * 1e9, part.needed - part.memory.states
     fits = part.needed <= room
     shared = -int(-part.memory.states // (room - rest)) if part.memory.states and rest < room else None
-    return {"seconds": seconds, "fits": fits, "devices": 1 if fits else shared}
+    return {"seconds": seconds, "fits": fits, "devices": part.devices if fits else shared}
 
 
 def _record(part: dict[str, Any]) -> dict[str, Any]:

@@ -46,7 +46,8 @@ class Pairs:
 @dataclass
 class Part:
     """One part's work. tokens_error: standard error of `tokens`, 0 where they are exact; `held` of the `pairs` are scored;
-    needed: bytes on an accelerator; streamed: (operations, bytes) of decoding, which memory may limit."""
+    needed: bytes on an accelerator; streamed: (operations, bytes) of decoding, which memory may limit; devices: how many
+    share the work (launch.nodes x launch.ranks, training alone)."""
 
     part: str
     model: str
@@ -59,6 +60,7 @@ class Part:
     memory: Memory | None = None
     needed: float = 0.0
     streamed: tuple[float, float] = (0.0, 0.0)
+    devices: int = 1
     here: dict[str, Any] = field(default_factory=dict)
 
 
@@ -106,18 +108,22 @@ def scoring(job: Job, stage: str, spec: dict[str, Any], pairs: Pairs) -> Part:
     return part
 
 
-def training(job: Job, pairs: Pairs) -> Part:
-    """The recipe on as many pairs as the budget keeps: which ones is not known yet, so they count as the mean pair."""
+def training(job: Job, pairs: Pairs, timed: bool = True) -> Part:
+    """The recipe on as many pairs as the budget keeps: which ones is not known yet, so they count as the mean pair. Unless
+    `timed`, nothing is measured here."""
     options, spec = job.cfg["selector"], job.cfg["target"]
     count = pairs_for(job.cfg["budget"], pairs.all) if select.uses_budget(options) else pairs.all
     settings = recipe(job.cfg["train"], count / pairs.all)
     part, model = Part("train", spec["name"], len(settings["seeds"]), count), job.model("target", spec)
     if (shape := _shape(job, part, spec, model)) is None:
         return part
-    part.memory = cost.training_memory(shape, settings["gradient_checkpointing"], settings["dtype"] == "bfloat16")
+    sizes = (shape, settings["gradient_checkpointing"], settings["dtype"] == "bfloat16")
+    part.devices = job.cfg["launch"]["nodes"] * job.cfg["launch"]["ranks"]
+    part.memory = cost.training_memory(*sizes, part.devices, settings.get("deepspeed"))
     ask = {"rows": str(pairs.file), "settings": settings, "window": shape.window}
     with tempfile.TemporaryDirectory(dir=job.dir) as scratch:
-        found = _measured(job, "qaq.train.measure", model, {**ask, "needed": _plain(part.memory)}, Path(scratch))
+        alone = _plain(cost.training_memory(*sizes))
+        found = _measured(job, "qaq.train.measure", model, {**ask, "needed": alone}, Path(scratch), timed)
         rows = read(Path(scratch) / "rows.parquet")
     tokens, learned = rows["tokens"].to_numpy(), rows["learned"].to_numpy()
     kept = count / pairs.counted  # how often a counted pair is expected among the chosen
@@ -132,7 +138,7 @@ def training(job: Job, pairs: Pairs) -> Part:
     epoch = cost.training(shape, tokens, learned.sum(), settings["gradient_checkpointing"])
     part.flops = epoch * kept * read_times
     part.needed = part.memory.of(
-        plan.split(settings["batch_size"], settings["micro_batch_size"]).micro * int(tokens.max())
+        plan.split(settings["batch_size"], settings["micro_batch_size"], part.devices).micro * int(tokens.max())
     )
     part.here = _training_here(found, part.times, len(tokens) * kept * epochs, updates, part.tokens_error / part.tokens)
     return part
@@ -191,14 +197,18 @@ def _shape(job: Job, part: Part, spec: dict[str, Any], model: Model) -> Shape | 
     return None
 
 
-def _measured(job: Job, module: str, model: Model, ask: dict[str, Any], out: Path) -> dict[str, Any]:
-    """What the worker measured, with `start`, the seconds it spent on anything but the work it measured."""
+def _measured(job: Job, module: str, model: Model, ask: dict[str, Any], out: Path,
+              timed: bool = True) -> dict[str, Any]:  # fmt: skip
+    """What the worker measured, with `start`, the seconds it spent on anything but the work it measured. Unless `timed`, it only
+    counts."""
     directory = model.directory()
-    weights = models.has_weights(directory)
+    weights = timed and models.has_weights(directory)
     request = {**ask, "model": str(directory), "seconds": job.cfg["estimate"]["seconds"], "weights": weights}
     began = time.monotonic()
     job.worker(module, {**request, "out": str(out)})
     wall = time.monotonic() - began
+    if not timed:
+        return {"not_measured": "nobody asked for it"}
     if not weights:
         return {"not_measured": "its weights are not here: a run fetches them, or put them beside its config.json"}
     found = json.loads((out / "measured.json").read_text())

@@ -25,6 +25,31 @@ def table(estimate: dict[str, Any]) -> str:
     )
 
 
+def training_table(part: dict[str, Any], launch: dict[str, Any], deepspeed: dict[str, Any] | None, share: float) -> str:
+    """What a training needs of each of its GPUs, and how long it takes on `launch`'s nodes and ranks of each accelerator."""
+    where = f"{launch['nodes']} x {launch['ranks']} GPUs, {_sharing(deepspeed)}"
+    if part["memory_bytes"] is None:
+        return f"training on {where}: cannot be predicted, {part['here']['not_measured']}"
+    rows = [
+        [name, "yes" if found["fits"] else "no", seconds(found["seconds"])] for name, found in part["elsewhere"].items()
+    ]
+    grid = _grid(f"training on {where} (predicted, not measured)", ("accelerator", "fits", "predicted time"), rows)
+    said = [f"predicted memory per GPU: {_bytes(part['memory_bytes'])}; in each node's own memory: "
+            f"{_bytes(part['host_bytes'] * launch['ranks'])}",
+            f"{part['pairs']:,} pairs, {_count(part['tokens'])} tokens, {_count(part['flops'])} FLOPs; the time assumes {share:.0%} of the "
+            "peak BF16 rate (estimate.flops_share) on every GPU, with all communication in it"]  # fmt: skip
+    return "\n".join([grid, *(textwrap.fill(line, _WIDTH, subsequent_indent="  ") for line in said)])
+
+
+def _sharing(deepspeed: dict[str, Any] | None) -> str:
+    """How ranks share weights, gradients and moments, in a word."""
+    if not deepspeed:
+        return "no DeepSpeed"
+    zero = deepspeed.get("zero_optimization", {})
+    offload = " with offload" if any(name.startswith("offload_") for name in zero) else ""
+    return f"ZeRO-{zero.get('stage', 0)}{offload}"
+
+
 def _grid(title: str, columns: tuple[str, ...], rows: list[list[str]]) -> str:
     grid = Table(width=None)
     for i, name in enumerate(columns):
@@ -70,7 +95,7 @@ def _notes(estimate: dict[str, Any]) -> list[str]:
     assumed = estimate["assumed"]
     notes.append(f"- Accelerators: assumed are {assumed['flops_share']:.0%} of the peak BF16 rate and "
                  f"{assumed['bandwidth_share']:.0%} of the memory bandwidth (estimate.flops_share, estimate.bandwidth_share), one "
-                 "device, start-ups left out; peak rates and their sources: conf/accelerators.yaml. 'needs N': of that many devices each holds its "
+                 "device or as many as 'on N' says, start-ups left out; peak rates and their sources: conf/accelerators.yaml. 'needs N': of that many devices each holds its "
                  "share of weights, gradients and moments (ZeRO-3), a plain division.")  # fmt: skip
     return notes
 
@@ -100,7 +125,8 @@ def _also(part: dict[str, Any]) -> str:
 
 def _name(part: dict[str, Any]) -> str:
     name = part["part"].replace("score_weak", "weak score")
-    return f"{name} x{part['times']}" if part["times"] > 1 else name
+    name += f" x{part['times']}" if part["times"] > 1 else ""
+    return f"{name} on {part['devices']}" if part["devices"] > 1 else name
 
 
 def seconds(value: float) -> str:

@@ -3,35 +3,33 @@
 The pipeline's own process stays small: it never loads torch. Each stage that needs a model is a worker,
 `python -m qaq.<room> REQUEST`, that reads one JSON request and writes into one directory.
 
-Only scoring is shared between several workers. They need nothing of each other: each walks over all shards, takes what is
-neither done nor taken and returns to the taken ones at the end (qaq.score.shards). So any number of them, on any number of
-machines with one disk, gives the same result, and a worker that dies costs the shard it was computing.
+Scoring is shared between workers that need nothing of each other: each walks over all shards, takes what is neither done nor
+taken and returns to the taken ones at the end (qaq.score.shards). So any number of them, on any number of machines with one
+disk, gives the same result, and a worker that dies costs the shard it was computing.
 
 local.py    on this machine; other programs
 slurm.py    a job array            (datatrove's SlurmPipelineExecutor)
 ray.py      tasks of a Ray cluster (datatrove's RayPipelineExecutor)
 task.py     one worker as a datatrove task
+
+Training is the work of ranks that need each other at every step: one that dies takes the others along.
+
+ranks.py      on this machine, or on a list of hosts
+slurm_job.py  as one Slurm job (submitit)
+node.py       torchrun on each node, with a record of what failed
 """
 
 import importlib
-import json
-import logging
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from qaq.launch.local import WorkerFailed, alone, command, request, workers
-from qaq.launch.work import Work
+from qaq.launch.ranks import train
+from qaq.launch.work import DryRun, Work, hand_over, warn_of_private_paths
 
-__all__ = ["DryRun", "Work", "WorkerFailed", "alone", "check", "command", "distribute", "request", "workers"]
-
-log = logging.getLogger(__name__)
-
-
-class DryRun(Exception):
-    """What would have been started was printed, and nothing was started."""
+__all__ = ["DryRun", "Work", "WorkerFailed", "alone", "check", "command", "distribute", "request", "train", "workers"]
 
 
 def check(settings: dict[str, Any]) -> None:
@@ -50,15 +48,12 @@ def distribute(module: str, request: dict[str, Any], settings: dict[str, Any], r
     """
     if not left():
         return
-    (run_dir / "launch").mkdir(exist_ok=True)
-    work = Work(module, Path(tempfile.mkdtemp(prefix=f"{settings['name']}-", dir=run_dir / "launch")), settings)
-    work.request.write_text(json.dumps(request, indent=1) + "\n")
-    place = _place(settings)
+    work, place = hand_over(module, request, settings, run_dir), _place(settings)
     if settings["dry_run"]:
         print(f"dry run: {left():,} records are missing; this would be started:\n{place.describe(work)}")
         raise DryRun
     if place.SHARED:
-        _warn_of_private_paths([str(work.folder), *map(str, request.values())])
+        warn_of_private_paths(work, request)
     place.run(work, left)
     if missing := left():
         raise WorkerFailed(f"the workers of {module} are gone and {missing:,} records are missing: see {work.folder}. What "
@@ -68,10 +63,3 @@ def distribute(module: str, request: dict[str, Any], settings: dict[str, Any], r
 def _place(settings: dict[str, Any]) -> ModuleType:
     """A module with SHARED, check(settings), describe(work) and run(work, left)."""
     return importlib.import_module(f"qaq.launch.{settings['name']}")
-
-
-def _warn_of_private_paths(paths: list[str]) -> None:
-    private = [path for path in paths if path.startswith(tempfile.gettempdir() + "/")]
-    if private:
-        log.warning("%s: other machines do not see this disk as a rule; set hydra.run.dir and store_dir to a shared one",
-                    ", ".join(private))  # fmt: skip

@@ -7,6 +7,8 @@ needs has to be in its environment before it starts (the GPU it sees, its thread
 import json
 import logging
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,19 +29,39 @@ class WorkerFailed(RuntimeError):
 
 
 def check(settings: dict[str, Any]) -> None:
-    """Nothing can be missing here."""
+    """ValueError for ranks that this machine, or the hosts it is given, could not be."""
+    hosts, nodes = settings["hosts"], settings["nodes"]
+    if hosts and len(hosts) != nodes:
+        raise ValueError(f"launch.hosts names {len(hosts)} hosts and launch.nodes={nodes}: give one host for each node")
+    if nodes > 1 and not hosts:
+        raise ValueError(f"launch.nodes={nodes}: name them with launch.hosts=[HOST,...], or use launch=slurm")
+    shell = shlex.split(settings["remote_shell"])
+    if hosts and not settings["dry_run"] and (not shell or shutil.which(shell[0]) is None):
+        raise ValueError(
+            f"launch.remote_shell={settings['remote_shell']!r} is not on PATH: the hosts are reached by it"
+        )
 
 
 def describe(work: Work) -> str:
     """The commands, each with what its environment has beyond this one's."""
-    count, command = work.settings["workers"], _command(work.module, work.request)
-    lines = [as_shell(command, _environment(rank, count, _log_file(work))) for rank in range(count)]
+    count, command = work.settings["workers"], worker_command(work.module, work.request)
+    lines = [as_shell(command, _environment(rank, count, work.log_file)) for rank in range(count)]
     return "\n".join([f"{count} processes on this machine:", *lines])
 
 
 def run(work: Work, left: Callable[[], int]) -> None:
     """All workers to their end."""
-    _run(work.module, work.request, work.settings["workers"], _log_file(work))
+    _run(work.module, work.request, work.settings["workers"], work.log_file)
+
+
+def run_one(work: Work) -> None:
+    """One worker to its end."""
+    _run(work.module, work.request, 1, work.log_file)
+
+
+def describe_one(work: Work) -> str:
+    """Its command."""
+    return as_shell(worker_command(work.module, work.request), _environment(0, 1, work.log_file))
 
 
 def workers(module: str, request: dict[str, Any], count: int, log_file: Path | None = None) -> None:
@@ -55,7 +77,7 @@ def workers(module: str, request: dict[str, Any], count: int, log_file: Path | N
 
 
 def _run(module: str, request: Path, count: int, log_file: Path | None) -> None:
-    command = _command(module, request)
+    command = worker_command(module, request)
     started = [subprocess.Popen(command, env=_environment(rank, count, log_file)) for rank in range(count)]
     try:
         statuses = [process.wait() for process in started]
@@ -63,25 +85,23 @@ def _run(module: str, request: Path, count: int, log_file: Path | None) -> None:
         for process in started:
             process.terminate()
     if all(statuses):
-        said = ", ".join(map(_ending, statuses))
+        said = ", ".join(map(ending, statuses))
         raise WorkerFailed(f"{module} ended with {said}; its last words are above and in {log_file}")
     for rank, status in enumerate(statuses):
         if status:
             log.warning(
-                "%s: worker %d of %d ended with %s; the others did its share", module, rank, count, _ending(status)
+                "%s: worker %d of %d ended with %s; the others did its share", module, rank, count, ending(status)
             )
 
 
-def _command(module: str, request: Path) -> list[str]:
+def worker_command(module: str, request: Path) -> list[str]:
+    """A worker, run by this Python."""
     return [sys.executable, "-m", module, str(request)]
 
 
-def _ending(status: int) -> str:
+def ending(status: int) -> str:
+    """A process's end in words."""
     return f"status {status}" if status >= 0 else signal.Signals(-status).name
-
-
-def _log_file(work: Work) -> Path:
-    return work.folder.parents[1] / "run.log"
 
 
 def _environment(rank: int, count: int, log_file: Path | None) -> dict[str, str]:
@@ -107,11 +127,16 @@ def alone(arguments: list[str], source: IO[bytes], directory: Path, channel: int
 
 
 def request() -> dict[str, Any]:
-    """The request this worker was started with; also sets up its logging, last words included. Called first in a worker."""
+    """The request this worker was started with; also sets up its logging, last words included. Called first in a worker.
+
+    Of several ranks (torchrun's RANK) the first one speaks; the others say what is wrong, on their own stderr.
+    """
+    speaks = os.environ.get("RANK", "0") == "0"
     handlers: list[logging.Handler] = [logging.StreamHandler()]
-    if os.environ.get(LOG_FILE):
+    if speaks and os.environ.get(LOG_FILE):
         handlers.append(logging.FileHandler(os.environ[LOG_FILE]))
-    logging.basicConfig(level=logging.INFO, format="[%(asctime)s] %(message)s", datefmt="%H:%M:%S", handlers=handlers)
+    level = logging.INFO if speaks else logging.WARNING
+    logging.basicConfig(level=level, format="[%(asctime)s] %(message)s", datefmt="%H:%M:%S", handlers=handlers)
     sys.excepthook = _last_words
     return json.loads(Path(sys.argv[1]).read_text())
 

@@ -23,6 +23,9 @@ TESTED = "ray==2.60.0"
 def check(settings: dict[str, Any]) -> None:
     """ValueError for resources no task could get, and without Ray."""
     check_resources(settings)
+    if settings["nodes"] > 1 or settings["hosts"]:
+        raise ValueError(f"launch.nodes={settings['nodes']}: with launch=ray, training runs where main.py runs, on launch.ranks "
+                         "of its GPUs; several nodes need launch=slurm or launch=local with launch.hosts")  # fmt: skip
     if not settings["dry_run"] and importlib.util.find_spec("ray") is None:
         raise ValueError(f"launch=ray: Ray is not installed; pip install '{TESTED}' (or the version of your cluster)")
 

@@ -5,25 +5,24 @@ cancelled. A run that was killed outright leaves it working, and the next run fi
 """
 
 import logging
+import re
 import shlex
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from datatrove.executor.slurm import SlurmPipelineExecutor
 
 from qaq.launch.local import WorkerFailed, command
 from qaq.launch.task import check_resources, dead, task
-from qaq.launch.work import Work, python_path
+from qaq.launch.work import Work, own_programs, python_path
 from qaq.progress import Progress
 
 log = logging.getLogger(__name__)
 SHARED = True
-_DISK_LAG = 60.0  # seconds after which NFS, as it is set up by default, shows another machine's files
+DISK_LAG = 60.0  # seconds after which NFS, as it is set up by default, shows another machine's files
 
 
 class Array(SlurmPipelineExecutor):
@@ -49,6 +48,10 @@ class _Written(Exception):
 def check(settings: dict[str, Any]) -> None:
     """ValueError for resources no task could get, and without Slurm's commands."""
     check_resources(settings)
+    minutes(settings["time"])
+    if settings["hosts"]:
+        raise ValueError("launch.hosts: Slurm chooses the nodes; say how many with launch.nodes, which with "
+                         "launch.sbatch_args=['nodelist=...']")  # fmt: skip
     if settings["poll_seconds"] <= 0:
         raise ValueError(f"launch.poll_seconds={settings['poll_seconds']}: must be above 0")
     for option in settings["sbatch_args"]:
@@ -85,7 +88,7 @@ def run(work: Work, left: Callable[[], int]) -> None:
     try:
         _wait(work, array.job_id, left)
     finally:
-        _cancel(array.job_id)
+        cancel(array.job_id)
 
 
 def _array(work: Work) -> Array:
@@ -94,26 +97,36 @@ def _array(work: Work) -> Array:
     return Array([task(work)], tasks=given["workers"], time=given["time"], partition=given["partition"],
                  cpus_per_task=given["cpus_per_task"], mem_per_cpu_gb=given["mem_per_cpu_gb"],
                  gpus_per_task=given["gpus_per_task"], qos=given["qos"], job_name=work.module,
-                 env_command=_setup(given["env_command"]), sbatch_args=_more(given["sbatch_args"]),
+                 env_command=setup(given["env_command"]), sbatch_args=more(given["sbatch_args"]),
                  srun_args={"cpus-per-task": given["cpus_per_task"]}, max_array_size=given["workers"],
                  logging_dir=str(work.folder), job_id_position=3)  # fmt: skip
 
 
-def _cancel(job: str) -> None:
+def cancel(job: str) -> None:
     """End the tasks that are still there."""
     said = command(["scancel", job])
     if said.returncode and "Invalid job id" not in said.stderr:
         log.warning("slurm job %s may still be there: scancel: %s", job, said.stderr.strip())
 
 
-def _more(options: list[str]) -> dict[str, str]:
+def more(options: list[str]) -> dict[str, str]:
+    """launch.sbatch_args as {option: value}."""
     return {name: value for name, _, value in (option.partition("=") for option in options)}
 
 
-def _setup(env_command: str | None) -> str:
+def setup(env_command: str | None) -> str:
     """Shell commands before a task: this Python's programs on PATH unless the user says how, this source for Python."""
-    own = f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH"
-    return f"{env_command or own}; export PYTHONPATH={shlex.quote(python_path())}"
+    return f"{env_command or own_programs()}; export PYTHONPATH={shlex.quote(python_path())}"
+
+
+def minutes(time: str) -> int:
+    """A time limit as sbatch reads it (minutes, M:S, H:M:S, D-H, D-H:M, D-H:M:S), in minutes, seconds rounded up."""
+    if not re.fullmatch(r"(\d+-)?\d+(:\d+){0,2}", time):
+        raise ValueError(f"launch.time={time!r}: write it as minutes, H:M:S or D-H:M:S")
+    days, dash, clock = time.rpartition("-")
+    given = [int(part) for part in clock.split(":")]
+    hours, minutes, seconds = (*given, 0, 0)[:3] if dash or len(given) == 3 else (0, *given, 0)[:3]
+    return int(days or 0) * 1440 + hours * 60 + minutes + (seconds > 0)
 
 
 def _wait(work: Work, job: str, left: Callable[[], int]) -> None:
@@ -126,7 +139,7 @@ def _wait(work: Work, job: str, left: Callable[[], int]) -> None:
             before, alive = now, _alive(job)
             _tell_of_dead(work, job, alive, told)
             if not alive:
-                if waited > _DISK_LAG or len(dead(work)) == work.settings["workers"]:
+                if waited > DISK_LAG or len(dead(work)) == work.settings["workers"]:
                     break
                 waited += work.settings["poll_seconds"]
             time.sleep(work.settings["poll_seconds"])
@@ -134,11 +147,16 @@ def _wait(work: Work, job: str, left: Callable[[], int]) -> None:
 
 
 def _alive(job: str) -> set[int]:
-    """Ranks that wait or run. While Slurm does not answer, all are taken to live."""
+    """Ranks that wait or run."""
+    return {int(rank) for rank in queued(job, "%K")}
+
+
+def queued(job: str, what: str) -> list[str]:
+    """squeue's word `what` for each task of a job that waits or runs. While Slurm does not answer, it is asked again."""
     while True:
-        said = command(["squeue", "--noheader", "--array", f"--jobs={job}", "--format=%K"])
+        said = command(["squeue", "--noheader", "--array", f"--jobs={job}", f"--format={what}"])
         if said.returncode == 0 or "Invalid job id" in said.stderr:  # Slurm forgets a job minutes after its end
-            return {int(rank) for rank in said.stdout.split()}
+            return said.stdout.split()
         log.warning("squeue: %s; asking again in a minute", said.stderr.strip())
         time.sleep(60)
 
