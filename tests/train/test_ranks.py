@@ -20,12 +20,19 @@ PAIRS = [
 ]
 
 
-def train(model, out: Path, ranks: int, engine: str, **changes) -> tuple[list[float], dict]:
+def train(model, out: Path, ranks: int, engine: str) -> tuple[list[float], dict]:
     """(losses, weights) of two epochs; an update takes 4 rows, an epoch's last one 3."""
+    done = started(model, out, ranks, engine)
+    assert done.returncode == 0, done.stderr[-4000:]
+    lines = [json.loads(line) for line in (out / "training.jsonl").open()]
+    return [line["loss"] for line in lines], AutoModelForCausalLM.from_pretrained(out / "model").state_dict()
+
+
+def started(model, out: Path, ranks: int, engine: str) -> subprocess.CompletedProcess:
     deepspeed = yaml.safe_load((ROOT / f"conf/train/deepspeed/{engine}.yaml").read_text())
     settings = {**yaml.safe_load((ROOT / "conf/train/smoke.yaml").read_text()), "system_prompt": None, "deepspeed": deepspeed,
                 "seed": 0, "epochs": 2, "batch_size": 4, "micro_batch_size": 1, "learning_rate": 1e-3, "dtype": "float32",
-                "max_length": 256, "save_steps": 2, **changes}  # fmt: skip
+                "max_length": 256, "save_steps": 2}  # fmt: skip
     (out / "work").mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(PAIRS), out / "rows.parquet")
     request = {"model": str(model), "rows": str(out / "rows.parquet"), "settings": settings, "device": "cpu",
@@ -35,12 +42,9 @@ def train(model, out: Path, ranks: int, engine: str, **changes) -> tuple[list[fl
     if ranks > 1:
         start += ["torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", "-m"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
+    return subprocess.run(
         [*start, "qaq.train", str(out / "request.json")], env=environment, capture_output=True, text=True
     )
-    assert done.returncode == 0, done.stderr[-4000:]
-    lines = [json.loads(line) for line in (out / "training.jsonl").open()]
-    return [line["loss"] for line in lines], AutoModelForCausalLM.from_pretrained(out / "model").state_dict()
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +62,16 @@ def test_two_ranks_learn_what_one_process_learns(tiny_model, alone, tmp_path, en
 
 def test_one_rank_on_deepspeed_learns_the_same_and_needs_no_launcher(tiny_model, alone, tmp_path):
     assert train(tiny_model, tmp_path, 1, "zero2")[0] == pytest.approx(alone[0], abs=1e-4)
+
+
+@pytest.mark.parametrize("engine", ["none", "zero2", "zero3"])
+def test_other_ranks_go_on_from_a_checkpoint_with_the_same_batch(tiny_model, alone, tmp_path, engine):
+    train(tiny_model, tmp_path, 2, engine)
+    (tmp_path / "training.jsonl").rename(tmp_path / "work/training.jsonl")  # as if killed before the model was saved
+    done = started(tiny_model, tmp_path, 1, engine)
+    if engine == "zero3":
+        assert "written by 2 ranks under ZeRO-3, this run has 1" in done.stderr
+        return
+    assert "training goes on from step 4" in done.stderr
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "training.jsonl").open()]
+    assert losses == pytest.approx(alone[0], abs=1e-4)
