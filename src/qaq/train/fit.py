@@ -55,7 +55,8 @@ def _fit(request: dict[str, Any], settings: dict[str, Any], work: Path, out: Pat
     limit = _limit(settings["max_length"], models.window(models.config(Path(request["model"]))))
     rows, listed = fit_length(encode(tokenizer, pairs, settings["system_prompt"]), limit, settings["too_long"])
     found = counts(rows, listed)
-    log.info("training on %(trained)s of %(rows)s rows (%(dropped)s dropped, %(truncated)s truncated), "
+    if ranks()[0] == 0:
+        log.info("training on %(trained)s of %(rows)s rows (%(dropped)s dropped, %(truncated)s truncated), "
              "%(tokens)s tokens an epoch", found)  # fmt: skip
     batch = settings["batch_size"]
     steps = settings["updates"] or plan.updates(len(rows), batch, settings["epochs"])
@@ -129,7 +130,7 @@ def _deepspeed(settings: dict[str, Any], split: plan.Split) -> dict[str, Any] | 
     if not settings["deepspeed"]:
         return None
     half = settings["dtype"] == "bfloat16"
-    return {"train_batch_size": split.slots, "train_micro_batch_size_per_gpu": split.micro,
+    return {"train_micro_batch_size_per_gpu": split.micro,
             "gradient_accumulation_steps": split.passes, "gradient_clipping": settings["max_grad_norm"],
             "bf16": {"enabled": False}, "torch_autocast": {"enabled": half, "dtype": "bfloat16"},
             "zero_allow_untested_optimizer": True, "zero_force_ds_cpu_optimizer": False,
@@ -271,7 +272,7 @@ def _train(trainer: "Trainer", work: Path, costs: "Costs") -> dict[str, Any]:
     done = found[1]["step"] if found else 0
     first = trainer.is_world_process_zero()
     last = rewind(work / TRAINING, done) if first else {}
-    with Progress("training", int(costs.tokens[done:].sum()), "tokens") as progress:
+    with Progress("training", int(costs.tokens[done:].sum()), "tokens") if first else nullcontext() as progress:
         record = Record(work / TRAINING, progress, costs, str(trainer.args.device))
         trainer.add_callback(record)
         trainer.train(resume_from_checkpoint=str(found[0]) if found else None)
@@ -287,6 +288,7 @@ def _newest(trainer: "Trainer", work: Path) -> tuple[Path, dict[str, Any]] | Non
     broadcast_object_list(found)
     if found[0]:
         _check_engine(trainer.facts, found[0])
+    if found[0] and trainer.is_world_process_zero():
         log.info("training goes on from step %d (%s)", found[0][1]["step"], found[0][0])
     return found[0]
 
@@ -309,6 +311,7 @@ def _save(trainer: "Trainer", tokenizer: Any, settings: dict[str, Any], out: Pat
     """Weights in the settings' dtype, an adapter merged into them, with tokenizer and template. Every rank helps to gather
     them, the first one writes."""
     import torch
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
     dtype = getattr(torch, settings["dtype"])
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
@@ -321,6 +324,7 @@ def _save(trainer: "Trainer", tokenizer: Any, settings: dict[str, Any], out: Pat
         state = model.state_dict()
     same: dict[int, torch.Tensor] = {}  # tied weights stay one tensor
     state = {name: same.setdefault(value.data_ptr(), value.to(dtype)) for name, value in state.items()}
+    unset_hf_deepspeed_config()  # a model made under it would be divided
     with torch.device("meta"):  # the trained one may be divided, and what is written of dtypes is read off the model
         shell = type(model)._from_config(model.config, dtype=dtype)
     shell.generation_config = model.generation_config
