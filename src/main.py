@@ -32,8 +32,9 @@ Options (option=value; values and their sources are in conf/):
   seed=0               seed of the selection (random); data.seed and train.seed are their own
   data.limit=N         the first N records        data.noise=0.3   spoil 30% with known labels, to grade a selector
   hydra.run.dir=DIR    where this run goes        store_dir=DIR    where results are kept for re-use (runs/store)
-  launch=slurm|ray     score on a cluster              launch.workers=N  scoring processes
-  launch.dry_run=true  print what scoring would start, and end there
+  launch=slurm|ray     score on a cluster, train on Slurm  launch.workers=N  scoring processes
+  launch.ranks=N       training processes a node       launch.nodes=N, launch.hosts=[a,b]  machines for training
+  launch.dry_run=true  print what scoring and training would start, and what training needs, and end there
   tracking=wandb|offline|off                      Weights & Biases; metrics.jsonl is always written
 
 Groups (group=name):

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from qaq.estimate import table
+from qaq.cost import Memory
+from qaq.estimate import _elsewhere, table
+from qaq.estimate.parts import Part
 from qaq.estimate.table import seconds
 
 PASSES = ("forward", "reverse", "answer")
@@ -199,3 +201,12 @@ def test_four_parts_of_wide_numbers_fit_80_columns_and_lose_no_digit():
                                              (1800, "30 min"), (7200, "2.0 h"), (360_000, "100 h")])  # fmt: skip
 def test_durations_are_for_a_person(value, text):
     assert seconds(value) == text
+
+
+def test_devices_that_share_a_training_take_their_share_of_its_time_and_hold_their_share_of_its_states():
+    device = {"tflops": 100, "memory": 40, "bandwidth": 1000}
+    assumed = {"flops_share": 0.5, "bandwidth_share": 0.5}
+    alone = Part("train", "m", 1, 10, flops=4e17, memory=Memory(64e9, 0, 64e9), needed=64e9)
+    shared = Part("train", "m", 1, 10, flops=4e17, memory=Memory(16e9, 0), needed=16e9, devices=4)
+    assert _elsewhere(alone, device, assumed) == {"seconds": 8000, "fits": False, "devices": 2}
+    assert _elsewhere(shared, device, assumed) == {"seconds": 2000, "fits": True, "devices": 4}

@@ -14,7 +14,7 @@ def table(estimate: dict[str, Any]) -> str:
     parts = estimate["parts"]
     work = _grid("estimate: the work, and its time here", ("part", "pairs", "tokens", "FLOPs", "here", "peak memory"),
                  [_work(part) for part in parts])  # fmt: skip
-    names = [_name(part) for part in parts]
+    names = [_name(part) + (f" on {part['devices']}" if part["devices"] > 1 else "") for part in parts]
     needs = ["memory, at least", *(_bytes(part["memory_bytes"]) for part in parts)]
     rows = [
         [device["name"], *(_elsewhere(part, device["name"]) for part in parts)] for device in estimate["accelerators"]
@@ -125,8 +125,7 @@ def _also(part: dict[str, Any]) -> str:
 
 def _name(part: dict[str, Any]) -> str:
     name = part["part"].replace("score_weak", "weak score")
-    name += f" x{part['times']}" if part["times"] > 1 else ""
-    return f"{name} on {part['devices']}" if part["devices"] > 1 else name
+    return f"{name} x{part['times']}" if part["times"] > 1 else name
 
 
 def seconds(value: float) -> str:
