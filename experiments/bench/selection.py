@@ -10,14 +10,16 @@ but those shards in the store ("all": source and shards are read), then once per
 likelihoods.
 
 Seconds of a stage are wall time between the records in metrics.jsonl, the first one from the start of the process (imports
-and checks included); selector_s is the selector alone. Memory is the largest resident set, sampled every 20 ms: of all
-processes together (W&B's service is one; pages they share count twice), and of the largest one.
+and checks included); selector_s is the selector alone; cpu_s, of all cores, is what a busy machine hardly moves. Memory is
+the largest resident set, sampled every 20 ms: of all processes together (W&B's service is one; pages they share count
+twice), and of the largest one.
 """
 
 import argparse
 import gzip
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -133,7 +135,7 @@ def _draw(examples: Path, name: str, folder: Path, tokens_per_shard: int, seed: 
 
 def _run(name: str, options: list[str], place: Path) -> dict[str, Any]:
     """One run of the program: what it took."""
-    run_dir, start = place / f"run-{name}", time.time()
+    run_dir, start, cpu = place / f"run-{name}", time.time(), _cpu_of_children()
     command = [sys.executable, str(ROOT / "src/main.py"), *options, f"hydra.run.dir={run_dir}"]
     with (place / f"{name}.log").open("w") as log:
         child = psutil.Popen(command, stdout=log, stderr=subprocess.STDOUT)
@@ -144,7 +146,14 @@ def _run(name: str, options: list[str], place: Path) -> dict[str, Any]:
     stages = list(_stages(run_dir / "metrics.jsonl", start))
     return {"run": name, "selected": result["counts"]["selected"], "selector_s": result["seconds"]["select"],
             **{f"{stage}_s": round(seconds, 2) for stage, seconds in stages}, "wall_s": round(time.time() - start, 2),
+            "cpu_s": round(_cpu_of_children() - cpu, 2),
             "peak_tree_mib": round(peak / 2**20), "peak_process_mib": round(largest / 2**20)}  # fmt: skip
+
+
+def _cpu_of_children() -> float:
+    """Seconds, of those that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _watch(child: psutil.Popen) -> tuple[int, int]:
