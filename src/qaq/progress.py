@@ -42,5 +42,5 @@ class Progress:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self.bar is not None:
             self.bar.close()
-        else:
+        elif self.done:  # another worker may have done it all
             log.info("%s", self.line())

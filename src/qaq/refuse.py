@@ -98,7 +98,7 @@ def _check_rooms(cfg: DictConfig) -> None:
     for spec in (values["scorer"]["model"], values["scorer"]["weak"], values["target"]):
         if spec:
             models.check(spec)
-    if "train" in cfg.stages and cfg.budget <= 1 and select.uses_budget(values["selector"]):
+    if {"train", config.ESTIMATE} & set(cfg.stages) and cfg.budget <= 1 and select.uses_budget(values["selector"]):
         recipe(canonical(values["train"]), cfg.budget)
 
 

@@ -39,6 +39,12 @@ def alone(model: torch.nn.Module, texts: Texts) -> list[float]:
     return sums
 
 
+def alone_theirs(model: torch.nn.Module, texts: Texts) -> list[float]:
+    """The same with the attention transformers gives the model."""
+    model.set_attn_implementation("sdpa")
+    return alone(model, texts)
+
+
 def tiny(kind: str, **changes) -> torch.nn.Module:
     """A random model of that family."""
     torch.manual_seed(0)
@@ -64,6 +70,56 @@ def test_a_model_with_an_attention_of_its_own_reads_one_text_at_a_time(kind, cha
     assert not reader.packs
     assert reader.shared == 0
     np.testing.assert_allclose(reader.sums(rows)[:, 0], expected, rtol=1e-5)
+
+
+LONGROPE = {"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0] * 4, "long_factor": [8.0] * 4,
+            "original_max_position_embeddings": 64}  # fmt: skip
+
+
+@pytest.mark.parametrize("budget", [1, 400])
+def test_positions_that_depend_on_the_longest_text_are_taken_text_by_text(budget):
+    """Phi-3's long variants choose other frequencies once a text of the call passes 64 tokens."""
+    model = tiny("Phi3", rope_parameters=LONGROPE, original_max_position_embeddings=64)
+    for lengths, packs in (([94, 50, 30], False), ([58, 50, 30], True)):
+        texts = texts_of(lengths, opening=6)
+        reader = engine.Engine(model, texts, np.arange(3), budget)
+        assert reader.packs is packs
+        np.testing.assert_allclose(reader.sums(np.arange(3))[:, 0], alone_theirs(model, texts), rtol=1e-5)
+
+
+def test_attention_behind_an_opening_is_tried_and_not_only_attention_from_the_start():
+    """DiffLlama's keys and values are not the ones attention is given: the same from the start, another thing behind a cache."""
+    model, texts = tiny("DiffLlama"), texts_of(LENGTHS, opening=6)
+    expected, rows = alone(model, texts), np.arange(len(LENGTHS))
+    np.testing.assert_allclose(engine.Engine(model, texts, rows, 120).sums(rows)[:, 0], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_model_that_caps_its_logits_is_refused_in_every_format(dtype):
+    model = tiny("Gemma2", head_dim=8).to(dtype)
+    with pytest.raises(ValueError, match=r"Gemma2ForCausalLM changes its logits"):
+        engine.Engine(model, texts_of(LENGTHS, opening=6), np.arange(len(LENGTHS)), 120)
+
+
+@pytest.mark.parametrize("kind", ["DeepseekV2", "DeepseekV3"])
+def test_values_may_be_wider_or_narrower_than_keys(kind):
+    model = tiny(kind, num_key_value_heads=4, q_lora_rank=16, kv_lora_rank=16, qk_rope_head_dim=8, qk_nope_head_dim=8,
+                 v_head_dim=12, head_dim=8, first_k_dense_replace=2)  # fmt: skip
+    texts, rows = texts_of(LENGTHS, opening=6), np.arange(len(LENGTHS))
+    expected = alone(model, texts)
+    reader = engine.Engine(model, texts, rows, 120)
+    assert reader.packs
+    assert reader.shared == 0  # what DeepSeek keeps of the opening is compressed
+    np.testing.assert_allclose(reader.sums(rows)[:, 0], expected, rtol=1e-5)
+
+
+def test_two_passes_over_one_model_do_not_disturb_each_other():
+    model, short, long = tiny("Mistral", sliding_window=40), texts_of([40, 30, 20]), texts_of([96, 30])
+    expected = alone(model, short)
+    first, second = (engine.Engine(model, texts, np.arange(len(texts.ids)), 120) for texts in (short, long))
+    assert (first.packs, second.packs) == (True, False)
+    second.sums(np.arange(2))
+    np.testing.assert_allclose(first.sums(np.arange(3))[:, 0], expected, rtol=1e-5)
 
 
 def test_a_sliding_window_matters_only_to_texts_that_pass_it():

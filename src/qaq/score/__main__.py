@@ -69,8 +69,16 @@ class _Pass:
         sums = np.full((len(rows), texts.spans.shape[1]), np.nan)
         if fits.any():
             sums[fits] = self.engine.sums(rows[fits], self.progress.add)
+            self._check(rows[fits], sums[fits])
         tokens = texts.spans[rows, :, 1] - texts.spans[rows, :, 0]
         return pa.table([texts.ids[rows].tolist(), list(sums), list(tokens)], schema=SCHEMA)
+
+    def _check(self, rows: np.ndarray, sums: np.ndarray) -> None:
+        """ValueError for a likelihood that is no number: taken for a text that is too long, it would leave in silence."""
+        wrong = rows[~np.isfinite(sums).all(axis=1)]
+        if len(wrong):
+            raise ValueError(f"the likelihoods of {len(wrong)} records, the first of them {self.texts.ids[wrong[0]]}, are no numbers in "
+                             f"{self.engine.model.dtype}: use scorer.dtype=bfloat16 or float32")  # fmt: skip
 
 
 def _load(request: dict[str, Any]) -> Any:

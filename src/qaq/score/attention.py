@@ -24,11 +24,22 @@ Rectangles = tuple[tuple[int, int], ...]  # (B, T) of each, in the order of the 
 KeysValues = tuple[torch.Tensor, torch.Tensor]  # of one layer, each [1, G, P, D]
 
 
+class NotOurs(Exception):
+    """The model's attention is of another kind."""
+
+
 def attend(module: Any, query_1HND: torch.Tensor, key_1GND: torch.Tensor, value_1GND: torch.Tensor, attention_mask: None,
-           scaling: float, rectangles: Rectangles | None = None, shared: list[KeysValues] | None = None, **_: Any) -> tuple[torch.Tensor, None]:  # fmt: skip
-    """Output [1, N, H, D]. Without rectangles the sequence is one text."""
+           scaling: float, rectangles: Rectangles | None = None, shared: list[KeysValues] | None = None,
+           softcap: float | None = None, s_aux: torch.Tensor | None = None, **_: Any) -> tuple[torch.Tensor, None]:  # fmt: skip
+    """Output [1, N, H, D of the values]. Without rectangles the sequence is one text. NotOurs for scores that are capped or
+    share their softmax with a sink, and for shared keys of another shape."""
     before = shared[module.layer_idx] if shared else (None, None)
-    out_1NHD = query_1HND.new_empty(query_1HND.transpose(1, 2).shape)
+    other = (
+        shared and before[0].shape[1::2] != key_1GND.shape[1::2]
+    )  # what is kept is not what is used (DeepSeek's MLA)
+    if softcap is not None or s_aux is not None or other:
+        raise NotOurs
+    out_1NHD = query_1HND.new_empty(*query_1HND.transpose(1, 2).shape[:3], value_1GND.shape[3])
     first = 0
     for size_B, new_T in rectangles or ((1, query_1HND.shape[2]),):
         part = slice(first, first + size_B * new_T)
@@ -65,21 +76,23 @@ def _products(
     query_BHTD: torch.Tensor, key_BGSD: torch.Tensor, value_BGSD: torch.Tensor, scaling: float
 ) -> torch.Tensor:
     """Two matrix products and a float32 softmax: on short texts a fifth of the time of PyTorch's fused CPU kernel."""
-    size_B, heads_H, new_T, width_D = query_BHTD.shape
+    size_B, heads_H, new_T, _ = query_BHTD.shape
     groups_G, total_S = key_BGSD.shape[1:3]
     block = max(1, min(_BLOCK, _SCORES_AT_ONCE // (size_B * heads_H * total_S)))
     found = []
     for first in reversed(range(0, new_T, block)):  # falling sizes: each fits where the one before it was
         last = min(first + block, new_T)
         seen = total_S - new_T + last
-        query = query_BHTD[:, :, first:last].reshape(size_B * groups_G, -1, width_D)  # heads that share keys, stacked
-        key, value = (x[:, :, :seen].reshape(size_B * groups_G, seen, width_D) for x in (key_BGSD, value_BGSD))
+        query = query_BHTD[:, :, first:last].reshape(
+            size_B * groups_G, -1, query_BHTD.shape[3]
+        )  # heads that share keys, stacked
+        key, value = (x[:, :, :seen].reshape(size_B * groups_G, seen, x.shape[3]) for x in (key_BGSD, value_BGSD))
         # Shapes of short texts come again, a long text's blocks have each their own and would fill the memory.
         mask_of = _mask if new_T <= _BLOCK else _mask.__wrapped__
         mask = mask_of(last - first, seen, heads_H // groups_G, query.dtype)
         scores = torch.baddbmm(mask, query, key.transpose(1, 2), alpha=scaling)
         weights = torch.softmax(scores, -1, dtype=torch.float32).to(query.dtype)
-        found.append((weights @ value).view(size_B, heads_H, last - first, width_D))
+        found.append((weights @ value).view(size_B, heads_H, last - first, -1))
     return found[0] if len(found) == 1 else torch.cat(found[::-1], dim=2)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from transformers import AttentionInterface, DynamicCache
 
-from qaq.score.attention import KeysValues, Rectangles, attend
+from qaq.score.attention import KeysValues, NotOurs, Rectangles, attend
 from qaq.score.texts import Texts
 
 log = logging.getLogger(__name__)
@@ -32,19 +32,48 @@ class Engine:
     """One model reading the texts of one pass.
 
     `tokens_per_batch` bounds the tokens of a batch (a longer text is a batch of its own). It is halved, for good, when
-    the device runs out of memory. Neither it nor the order of rows may change a sum beyond rounding.
+    an accelerator runs out of memory. Neither it nor the order of rows may change a sum beyond rounding.
     """
 
     def __init__(self, model: Any, texts: Texts, rows: np.ndarray, tokens_per_batch: int) -> None:
         self.model, self.texts = model, texts
-        self.packs = len(rows) > 0 and _packs(model, texts, rows)
+        self.attention, self.shared, self.cache = "sdpa" if model._supports_sdpa else "eager", 0, None
+        if len(rows):
+            self._try_packing(rows)
+        self.packs = self.attention == "qaq"
         self.tokens_per_batch = tokens_per_batch if self.packs else 1
-        opening = texts.shared(rows) if self.packs else []
-        self.shared, self.cache = len(opening), _read_shared(model, opening) if len(opening) else None
+
+    @torch.inference_mode()
+    def _try_packing(self, rows: np.ndarray) -> None:
+        """Read many texts as one sequence, and behind the opening they share, if that comes out as each text read alone.
+
+        Found by trying: two texts, cut short behind the opening. ValueError if the model changes its logits after the
+        projection.
+        """
+        model, texts, opening = self.model, self.texts, self.texts.shared(rows)
+        theirs, name = self.attention, type(model).__name__
+        model.set_attn_implementation(theirs)
+        tried = [texts.read(rows[place])[: len(opening) + size] for place, size in ((0, 24), (-1, 16))]
+        _check_head(model, tried[0])
+        if not _sees_all(model, int(texts.length[rows].max())) or not _packs(model, theirs, tried, 0, None):
+            log.warning(
+                "%s does not read these texts side by side as it reads each: one at a time, which is slower", name
+            )
+            return
+        self.attention = "qaq"
+        if len(opening):
+            cache = _read_shared(model, opening)
+            if _packs(model, theirs, tried, len(opening), cache):
+                self.shared, self.cache = len(opening), cache
+            else:
+                log.warning(
+                    "%s keeps other keys and values than it uses: the shared opening is read with every text", name
+                )
 
     @torch.inference_mode()
     def sums(self, rows: np.ndarray, done: Callable[[int], None] = lambda tokens: None) -> np.ndarray:
         """Summed NLL (nats), float64 [rows, targets], of the texts at `rows`; `done` hears of tokens as they are read."""
+        self.model.set_attn_implementation(self.attention)  # another pass over this model may have chosen another
         result = np.empty((len(rows), self.texts.spans.shape[1]))
         lengths = self.texts.length[rows] - self.shared
         order = np.argsort(-lengths, kind="stable")
@@ -150,50 +179,58 @@ def default_tokens_per_batch(model: Any) -> int:
     return int(min(max(free / 2 / (width * model.dtype.itemsize), 2048), 2**17))
 
 
-@torch.inference_mode()
-def _packs(model: Any, texts: Texts, rows: np.ndarray) -> bool:
-    """Whether the model can read many of these texts as one sequence with our attention, which is then switched on.
-
-    Found by trying: two openings, packed, must come out as transformers reads each alone. If they do not (another kind of
-    attention), the model reads one text at a time. ValueError if the model changes its logits after the projection.
-    """
-    theirs = "sdpa" if model._supports_sdpa else "eager"
-    model.set_attn_implementation(theirs)
-    head, decoder = model.get_output_embeddings(), model.get_decoder()
-    openings = [
-        torch.from_numpy(texts.read(rows[place])[:size]).to(model.device) for place, size in ((0, 24), (-1, 16))
-    ]
-    alone_ND = torch.cat([decoder(input_ids=ids[None], use_cache=False).last_hidden_state[0] for ids in openings])
-    logits_NV = torch.cat([model(input_ids=ids[None], use_cache=False).logits[0] for ids in openings])
-    if not _alike(head(alone_ND), logits_NV):
+def _check_head(model: Any, tokens: np.ndarray) -> None:
+    """ValueError unless the logits are the projection of the hidden states, and numbers."""
+    ids_1N = torch.from_numpy(tokens)[None].to(model.device)
+    hidden_1ND = model.get_decoder()(input_ids=ids_1N, use_cache=False).last_hidden_state
+    logits_1NV = model(input_ids=ids_1N, use_cache=False).logits
+    if not logits_1NV.isfinite().all():
+        raise ValueError(f"{type(model).__name__} gives logits that are no numbers in {model.dtype}: use scorer.dtype=bfloat16 "
+                         "or float32")  # fmt: skip
+    if not _alike(model.get_output_embeddings()(hidden_1ND), logits_1NV, 1e-4):  # the same products: no rounding
         raise ValueError(f"{type(model).__name__} changes its logits after the projection, which this engine does not "
                          "know; its likelihoods would be wrong, so it cannot be a scorer yet")  # fmt: skip
-    if not _sees_all(model, int(texts.length[rows].max())):
-        return False
+
+
+def _packs(model: Any, theirs: str, texts: list[np.ndarray], shared: int, cache: list[KeysValues] | None) -> bool:
+    """Whether texts read as one sequence behind `shared` tokens of `cache` come out as each does alone."""
+    ids = [torch.from_numpy(text).to(model.device) for text in texts]
+    decoder = model.get_decoder()
+    alone_ND = torch.cat([decoder(input_ids=one[None], use_cache=False).last_hidden_state[0, shared:] for one in ids])
+    places_N = torch.cat([torch.arange(shared, len(one), device=model.device) for one in ids])
     model.set_attn_implementation("qaq")
-    positions_N = torch.cat([torch.arange(len(ids), device=model.device) for ids in openings])
-    packed = {"rectangles": tuple((1, len(ids)) for ids in openings)}
-    packed_ND = decoder(input_ids=torch.cat(openings)[None], position_ids=positions_N[None], use_cache=False,
-                        **packed).last_hidden_state[0]  # fmt: skip
-    if _alike(packed_ND, alone_ND):
-        return True
-    model.set_attn_implementation(theirs)
-    log.warning("%s has an attention of its own: one text is read at a time, which is slower", type(model).__name__)
-    return False
+    try:
+        packed_ND = decoder(input_ids=torch.cat([one[shared:] for one in ids])[None], position_ids=places_N[None],
+                            use_cache=False, rectangles=tuple((1, len(one) - shared) for one in ids),
+                            shared=cache).last_hidden_state[0]  # fmt: skip
+    except NotOurs:
+        return False
+    finally:
+        model.set_attn_implementation(theirs)
+    return _alike(packed_ND, alone_ND, 1e-3 if model.dtype == torch.float32 else 0.1)
 
 
-def _alike(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
-    """Whether the two differ by rounding only: relative error (Frobenius) within 1e-3, or 0.1 in half precision."""
+def _alike(ours: torch.Tensor, theirs: torch.Tensor, within: float) -> bool:
+    """Whether the relative error (Frobenius) is at most `within`."""
     error, size = (float(torch.linalg.vector_norm(x.float())) for x in (ours - theirs, theirs))
-    return error <= size * (1e-3 if theirs.dtype == torch.float32 else 0.1)
+    return error <= size * within
 
 
 def _sees_all(model: Any, longest: int) -> bool:
-    """Whether every token of a text of `longest` tokens sees all tokens before it."""
+    """Whether every token of a text of `longest` tokens sees all tokens before it, and from a position that does not depend
+    on how long the other texts are."""
     config = model.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     window = getattr(config, "sliding_window", None)
-    return kinds <= {"full_attention", "sliding_attention"} and (window is None or longest <= window)
+    if not kinds <= {"full_attention", "sliding_attention"} or (window is not None and longest > window):
+        return False
+    rope = getattr(config, "rope_parameters", None) or {}
+    stretched = {part.get("rope_type") for part in (rope, *rope.values()) if isinstance(part, dict)} & {
+        "longrope",
+        "dynamic",
+    }
+    first = rope.get("original_max_position_embeddings") or getattr(config, "original_max_position_embeddings", None)
+    return not stretched or longest <= (first or config.max_position_embeddings)
 
 
 @torch.inference_mode()
