@@ -346,6 +346,9 @@ def check(cfg: DictConfig) -> None:
         )
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", cfg.launch.device):
         raise ValueError(f"launch.device={cfg.launch.device}: give auto, cpu, cuda or cuda:N")
+    if cfg.launch.workers > 1 and cfg.launch.device.startswith("cuda:"):
+        raise ValueError(f"launch.device={cfg.launch.device} is one GPU for launch.workers={cfg.launch.workers}: leave it at auto, and "
+                         "name the GPUs in CUDA_VISIBLE_DEVICES")  # fmt: skip
     for option in ("scorer.model", "scorer.weak", "target"):
         spec = OmegaConf.select(cfg, option)
         if spec is not None:

@@ -185,9 +185,8 @@ def _quarantine_too_long(job: Job, examples: Path, likelihood: pa.Table) -> None
     rows = gather(examples, [id for id, _ in over], ["id", "row", "record"], job.dir)
     with (job.dir / "quarantine.jsonl").open("a", encoding="utf-8") as out:
         for row, (_, tokens) in zip(rows, over, strict=True):
-            reason = (
-                f"longer than the model's window: its longest scored part has {tokens} tokens, its context comes on top"
-            )
+            reason = (f"longer than the model's window: its longest scored part has {tokens} tokens, its context comes on top"
+                      if tokens else "nothing of it is scored under this scorer.protocol")  # fmt: skip
             line = {"row": row["row"], "reason": reason, "record": json.loads(row["record"])}
             out.write(json.dumps(line, ensure_ascii=False) + "\n")
     job.result["counts"]["kept"] -= len(over)

@@ -72,11 +72,20 @@ def room(folder: Path, what: str) -> Iterator[None]:
     except DiskFull:  # told already, by who knew more
         raise
     except OSError as error:
+        if error.errno == errno.ENOSYS:
+            raise OSError(
+                errno.ENOSYS, f"the disk of {folder} has no file locks: set store_dir to one that has"
+            ) from error
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
         raise DiskFull(f"no room for {what} in {folder}, where {free:,} bytes are free ({error}): free some, or set store_dir "
                        "and hydra.run.dir to another disk. What is finished is kept: run again to go on") from error  # fmt: skip
+
+
+def lock(path: Path) -> FileLock:
+    """A lock that goes with its process. A marker file in its place, left by a process killed on another machine, would stay."""
+    return FileLock(path, fallback_to_soft=False)
 
 
 @dataclass(frozen=True)
@@ -101,7 +110,7 @@ class Store:
         what, place = self._place(stage, version, settings, inputs)
         key = place.name
         place.parent.mkdir(parents=True, exist_ok=True)
-        with room(place.parent, f"{stage} {key}"), FileLock(place.with_name(f".{key}.lock")):
+        with room(place.parent, f"{stage} {key}"), lock(place.with_name(f".{key}.lock")):
             if place.is_dir() and _sound(place):
                 log.info("%s %s: found, nothing to do", stage, key)
                 return Entry(key, place, True, _made(place)["seconds"])

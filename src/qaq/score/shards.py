@@ -19,9 +19,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from qaq.store import room
+from qaq.store import lock, room
 
 log = logging.getLogger(__name__)
 
@@ -64,15 +64,15 @@ class Shards:
             self._try(ids, rows, compute, wait=True)
 
     def _try(self, ids: np.ndarray, rows: np.ndarray, compute: Callable[[np.ndarray], pa.Table], wait: bool) -> bool:
-        lock = FileLock(self.folder / f".{_digest_of(ids[rows])}.lock")
+        held = lock(self.folder / f".{_digest_of(ids[rows])}.lock")
         try:
-            with lock.acquire(timeout=-1 if wait else 0):
+            with held.acquire(timeout=-1 if wait else 0):
                 rows = rows[self._open(ids[rows])]
                 if len(rows):
                     self._write(_digest_of(ids[rows]), compute(rows))
         except Timeout:
             return False
-        Path(lock.lock_file).unlink(missing_ok=True)
+        Path(held.lock_file).unlink(missing_ok=True)
         return True
 
     def _open(self, ids: Iterable[str]) -> np.ndarray:
