@@ -107,8 +107,8 @@ def ending(status: int) -> str:
 def _environment(rank: int, count: int, log_file: Path | None) -> dict[str, str]:
     found = environment(log_file)
     if count > 1:
-        gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-        found["CUDA_VISIBLE_DEVICES"] = gpus[rank % len(gpus)] if gpus != [""] else str(rank)
+        gpus = os.environ.get("CUDA_VISIBLE_DEVICES")  # unset: all of them; empty: none, on purpose
+        found["CUDA_VISIBLE_DEVICES"] = str(rank) if gpus is None else gpus.split(",")[rank % len(gpus.split(","))]
         found.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // count)))
     return found
 

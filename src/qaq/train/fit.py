@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from filelock import FileLock
 
 from qaq import cost, hardware, models, tables
 from qaq.progress import Progress
+from qaq.store import lock
 from qaq.train import checkpoints, plan
 from qaq.train.rows import Row, counts, encode, fit_length
 
@@ -47,7 +47,7 @@ def fit(request: dict[str, Any]) -> None:
     _check(settings)
     one_device(request["device"])
     rank, _ = ranks()
-    with FileLock(work / ".lock") if rank == 0 else nullcontext():  # one that outlived its run may still be at it
+    with lock(work / ".lock") if rank == 0 else nullcontext():  # one that outlived its run may still be at it
         _fit(request, settings, work, Path(request["out"]))
 
 
@@ -169,7 +169,8 @@ def one_device(choice: str) -> None:
         return
     index = int(choice.partition(":")[2] or 0)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[index] if visible else str(index)
+    if visible != "":  # hidden on purpose
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[index] if visible else str(index)
 
 
 def quiet() -> None:
