@@ -1,6 +1,7 @@
 """The machine a worker runs on: how much memory it may use and has used (bytes, of the device the model is on), how fast it multiplies."""
 
 import math
+import os
 import resource
 import time
 from typing import Any
@@ -38,6 +39,15 @@ def describe(device: str) -> dict[str, Any]:
     if device.startswith("cuda"):
         return {"device": torch.cuda.get_device_name(device), "threads": None}
     return {"device": "cpu", "threads": torch.get_num_threads()}
+
+
+def memory(device: str) -> float:
+    """All the memory of the device."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _free(device: str) -> float:

@@ -13,8 +13,9 @@ from transformers import AutoModelForCausalLM, LlamaModel
 from trl import SFTTrainer
 
 from qaq import models
-from qaq.train.fit import check_prepared, fit
+from qaq.train.fit import fit
 from qaq.train.rows import Row, encode
+from qaq.train.setup import check_prepared
 from qaq.train.trainer import Trainer
 
 SMOKE = Path(__file__).resolve().parents[2] / "conf" / "train" / "smoke.yaml"
@@ -194,6 +195,15 @@ def test_a_full_disk_names_what_is_needed_and_the_checkpoint_that_stays(tiny_mod
             run(tiny_model, tmp_path / "run", epochs=2, save_steps=2)
     again = run(tiny_model, tmp_path / "run", epochs=2, save_steps=2)
     assert [line["step"] for line in again] == [1, 2, 3, 4, 5, 6]
+
+
+def test_when_memory_runs_out_the_settings_that_would_fit_are_named(tiny_model, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Trainer, "training_step", full)
+    with pytest.raises(MemoryError, match=r"train\.micro_batch_size=4 rows .* 1 rank\. Predicted to fit: train\."):
+        run(tiny_model, tmp_path / "run")
 
 
 def test_an_adapter_is_trained_alone_and_merged_into_a_whole_model(tiny_model, tmp_path):

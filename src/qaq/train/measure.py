@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from qaq import hardware, models, tables
 from qaq.launch import request
-from qaq.train import fit
+from qaq.train import setup
 from qaq.train.plan import seats, split
 from qaq.train.rows import Row, counts, encode, fit_length
 
@@ -60,7 +60,7 @@ def _measured(request: dict[str, Any], tokenizer: Any, rows: list[Row]) -> dict[
     whole = split(settings["batch_size"], settings["micro_batch_size"])
     micro = whole.micro
     longest = max(len(row.ids) for row in rows)
-    fit.one_device(request["device"])
+    setup.one_device(request["device"])
     device = models.device(request["device"]).partition(":")[0]  # the one that is left to see
     if reason := hardware.lacking(needed["fixed"] + micro * longest * needed["token"], device):
         return {"not_measured": reason}
@@ -95,14 +95,14 @@ def _timed(request: dict[str, Any], tokenizer: Any, rows: list[Row],
     whole = split(settings["batch_size"], settings["micro_batch_size"])
     order = np.full((-(-len(rows) // whole.slots), whole.slots), -1, np.int32)
     order.flat[: len(rows)] = np.arange(len(rows))
-    args = fit.arguments(settings, models.device(request["device"]), Path(request["out"]), whole, len(order))
+    args = setup.arguments(settings, models.device(request["device"]), Path(request["out"]), whole, len(order))
     args.save_strategy = "no"
-    fit.quiet()
+    setup.quiet()
     start = time.monotonic()
-    model = fit.load(request["model"], settings)
+    model = setup.load(request["model"], settings)
     loading = time.monotonic() - start
     clock = Clock(request["seconds"])
-    trainer = fit.make_trainer(model, tokenizer, args, rows, seats(order, whole), settings)
+    trainer = setup.make_trainer(model, tokenizer, args, rows, seats(order, whole), settings)
     trainer.add_callback(clock)
     trainer.train()
     return clock.updates, loading
