@@ -101,6 +101,11 @@ def test_a_model_that_caps_its_logits_is_refused_in_every_format(dtype):
         engine.Engine(model, texts_of(LENGTHS, opening=6), np.arange(len(LENGTHS)), 120)
 
 
+def test_a_model_that_looks_ahead_is_refused():
+    with pytest.raises(ValueError, match=r"BertGenerationDecoder lets a token see those behind it"):
+        engine.Engine(tiny("BertGeneration", is_decoder=False), texts_of(LENGTHS), np.arange(len(LENGTHS)), 120)
+
+
 @pytest.mark.parametrize("kind", ["DeepseekV2", "DeepseekV3"])
 def test_values_may_be_wider_or_narrower_than_keys(kind):
     model = tiny(kind, num_key_value_heads=4, q_lora_rank=16, kv_lora_rank=16, qk_rope_head_dim=8, qk_nope_head_dim=8,

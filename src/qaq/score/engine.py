@@ -47,14 +47,13 @@ class Engine:
     def _try_packing(self, rows: np.ndarray) -> None:
         """Read many texts as one sequence, and behind the opening they share, if that comes out as each text read alone.
 
-        Found by trying: two texts, cut short behind the opening. ValueError if the model changes its logits after the
-        projection.
+        Found by trying: two texts, cut short behind the opening. ValueError for a model whose likelihoods would be wrong.
         """
         model, texts, opening = self.model, self.texts, self.texts.shared(rows)
         theirs, name = self.attention, type(model).__name__
         model.set_attn_implementation(theirs)
         tried = [texts.read(rows[place])[: len(opening) + size] for place, size in ((0, 24), (-1, 16))]
-        _check_head(model, tried[0])
+        _check(model, tried[0])
         if not _sees_all(model, int(texts.length[rows].max())) or not _packs(model, theirs, tried, 0, None):
             log.warning(
                 "%s does not read these texts side by side as it reads each: one at a time, which is slower", name
@@ -179,14 +178,20 @@ def default_tokens_per_batch(model: Any) -> int:
     return int(min(max(free / 2 / (width * model.dtype.itemsize), 2048), 2**17))
 
 
-def _check_head(model: Any, tokens: np.ndarray) -> None:
-    """ValueError unless the logits are the projection of the hidden states, and numbers."""
-    ids_1N = torch.from_numpy(tokens)[None].to(model.device)
-    hidden_1ND = model.get_decoder()(input_ids=ids_1N, use_cache=False).last_hidden_state
+def _check(model: Any, tokens: np.ndarray) -> None:
+    """ValueError unless a token sees only those before it, and the logits are the projection of the hidden states, and
+    numbers."""
+    ids_1N, decoder = torch.from_numpy(tokens)[None].to(model.device), model.get_decoder()
     logits_1NV = model(input_ids=ids_1N, use_cache=False).logits
     if not logits_1NV.isfinite().all():
         raise ValueError(f"{type(model).__name__} gives logits that are no numbers in {model.dtype}: use scorer.dtype=bfloat16 "
                          "or float32")  # fmt: skip
+    before = max(len(tokens) - 1, 1)
+    hidden_1ND, opening_1ND = (decoder(input_ids=ids_1N[:, :size], use_cache=False).last_hidden_state
+                               for size in (len(tokens), before))  # fmt: skip
+    if not _alike(hidden_1ND[:, :before], opening_1ND, _within(model)):
+        raise ValueError(f"{type(model).__name__} lets a token see those behind it: what it makes of a text is no likelihood, so it "
+                         "cannot be a scorer")  # fmt: skip
     if not _alike(model.get_output_embeddings()(hidden_1ND), logits_1NV, 1e-4):  # the same products: no rounding
         raise ValueError(f"{type(model).__name__} changes its logits after the projection, which this engine does not "
                          "know; its likelihoods would be wrong, so it cannot be a scorer yet")  # fmt: skip
@@ -207,7 +212,12 @@ def _packs(model: Any, theirs: str, texts: list[np.ndarray], shared: int, cache:
         return False
     finally:
         model.set_attn_implementation(theirs)
-    return _alike(packed_ND, alone_ND, 1e-3 if model.dtype == torch.float32 else 0.1)
+    return _alike(packed_ND, alone_ND, _within(model))
+
+
+def _within(model: Any) -> float:
+    """The relative error that is rounding, in the model's format."""
+    return 1e-3 if model.dtype == torch.float32 else 0.1
 
 
 def _alike(ours: torch.Tensor, theirs: torch.Tensor, within: float) -> bool:
