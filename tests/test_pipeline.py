@@ -63,7 +63,7 @@ def test_a_run_leaves_what_the_contract_names(sweep):
     assert {"load", "model_score", "score", "select", "model_target", "train", "evaluate", "calibrate", "total"} <= set(
         said["seconds"]
     )
-    assert said["seeds"] == {"selection": 0, "data": 0, "training": 0}
+    assert said["seeds"] == {"selection": 0, "data": 0, "training": [0]}
 
 
 def test_selected_records_are_the_users_own(sweep, workplace):

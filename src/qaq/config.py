@@ -150,6 +150,7 @@ class TrainConfig:
     batch_size: int | None = MISSING
     learning_rate: float | None = MISSING
     by_share: list[ShareRow] | None = MISSING
+    interpolate: bool = MISSING
     scheduler: Scheduler = MISSING
     warmup: float = MISSING
     weight_decay: float = MISSING

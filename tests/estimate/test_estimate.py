@@ -87,7 +87,7 @@ def test_what_is_tokenised_for_the_estimate_is_not_tokenised_again(story, place)
 
 def test_trainings_tokens_are_exact_when_every_pair_is_kept(story, place):
     part = named(story["after"])["train"]
-    counts = json.loads((place / "run/result.json").read_text())["training"]
+    counts = json.loads((place / "run/result.json").read_text())["training"][0]
     assert part["tokens"] == 2 * counts["tokens"]  # two epochs
     assert part["tokens_error"] == 0
     some = named(story["before"])["train"]
@@ -171,7 +171,7 @@ def test_a_packaged_model_that_is_not_installed_is_not_fetched(place, tiny_model
 def big(**changes) -> dict:
     """A part with wide numbers."""
     return {"part": "score_weak", "model": "a-model-with-a-rather-long-name-instruct", "times": 1, "pairs": 300_000_000,
-            "held": 123_456, "tokens": 987_654_321_000, "tokens_error": 1.2e9, "flops": 1.23e21, "memory_bytes": 1.2e11,
+            "held": 123_456, "tokens": 987_654_321_000, "tokens_error": 1.2e9, "flops": 1.23e21, "memory_bytes": 1.2e11, "devices": 1, "host_bytes": 0,
             "here": {"seconds": 1e7, "error": 0.12, "start": 100.0, "peak_bytes": 9.9e11, "device": "NVIDIA H100 80GB HBM3",
                      "threads": None, "timed": 15.0},
             "elsewhere": {"MI300X": {"seconds": 3.6e7, "fits": True, "devices": 1}}, **changes}  # fmt: skip

@@ -202,7 +202,10 @@ def test_when_memory_runs_out_the_settings_that_would_fit_are_named(tiny_model, 
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(Trainer, "training_step", full)
-    with pytest.raises(MemoryError, match=r"train\.micro_batch_size=4 rows .* 1 rank\. Predicted to fit: .*train\.gradient_checkpointing=true"):
+    with pytest.raises(
+        MemoryError,
+        match=r"train\.micro_batch_size=4 rows .* 1 rank\. Predicted to fit: .*train\.gradient_checkpointing=true",
+    ):
         run(tiny_model, tmp_path / "run")
 
 

@@ -43,6 +43,14 @@ def test_given_values_win_over_the_row_and_one_alone_is_not_enough_elsewhere():
         recipe(settings(learning_rate=1e-5), 0.1)
 
 
+def test_between_the_rows_a_straight_line_is_taken_only_on_request_and_beyond_them_nothing():
+    found = recipe(settings(interpolate=True), 0.75)
+    assert (found["batch_size"], found["learning_rate"]) == (384, pytest.approx(1.0e-4))
+    assert recipe(settings(interpolate=True), 0.25) == recipe(settings(), 0.25) | {"interpolate": True}
+    with pytest.raises(ValueError, match=r"10\.00% of the data"):
+        recipe(settings(interpolate=True), 0.1)
+
+
 @pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"batch_size": 2.5}, {"learning_rate": -1.0}])
 def test_impossible_values_are_refused_by_name(wrong):
     with pytest.raises(ValueError, match=f"train.{next(iter(wrong))}="):

@@ -145,3 +145,6 @@ def _last_words(kind: type[BaseException], error: BaseException, trace: Tracebac
     """What a user can do something about in a line, all else with its traceback; into the log file too."""
     known = issubclass(kind, (ValueError, OSError, MemoryError, KeyboardInterrupt))
     log.error("%s", str(error) or kind.__name__, exc_info=None if known else (kind, error, trace))
+    if "RANK" in os.environ:  # the threads that talk to other ranks may abort an orderly end, with words of their own
+        logging.shutdown()
+        os._exit(1)

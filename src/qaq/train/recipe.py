@@ -1,9 +1,10 @@
 """Batch size and learning rate for a subset.
 
 The paper sets both by the share of the data that is trained on (rows `by_share`: QAQ, fine-tuning details). Between
-its rows nothing is known, so no value is made up: another share needs them given.
+its rows nothing is known, so no value is made up: another share needs them given, or `interpolate`.
 """
 
+import itertools
 from typing import Any
 
 # A budget is rounded to whole pairs, so a subset's share is near its row, rarely on it.
@@ -15,7 +16,7 @@ def recipe(settings: dict[str, Any], share: float) -> dict[str, Any]:
 
     What the settings give themselves wins over the row. ValueError where neither does.
     """
-    row = _row(settings, share) or {}
+    row = _row(settings, share) or (_between(settings, share) if settings["interpolate"] else {})
     found = {}
     for name, kind in (("batch_size", int), ("learning_rate", float)):
         value = row.get(name) if settings[name] is None else settings[name]
@@ -32,8 +33,19 @@ def _row(settings: dict[str, Any], share: float) -> dict[str, float] | None:
     return min(near, key=lambda row: abs(row["share"] - share), default=None)
 
 
+def _between(settings: dict[str, Any], share: float) -> dict[str, float]:
+    """Straight lines between the rows next to `share`; nothing beyond the outermost ones."""
+    rows = sorted(settings["by_share"] or [], key=lambda row: row["share"])
+    for low, high in itertools.pairwise(rows):
+        if low["share"] <= share <= high["share"]:
+            part = (share - low["share"]) / (high["share"] - low["share"])
+            found = {name: low[name] + part * (high[name] - low[name]) for name in ("batch_size", "learning_rate")}
+            return {**found, "batch_size": round(found["batch_size"])}
+    return {}
+
+
 def _unknown(settings: dict[str, Any], share: float) -> str:
     known = ", ".join(f"{row['share']:g}" for row in settings["by_share"] or []) or "none"
     return (f"train={settings['name']} has no batch size and learning rate for {share:.2%} of the data "
             f"(shares with a row: {known}). Choose one of these shares, or give both yourself: train.batch_size=... "
-            "train.learning_rate=...")  # fmt: skip
+            "train.learning_rate=..., or, between two of them, ask for train.interpolate=true")  # fmt: skip
