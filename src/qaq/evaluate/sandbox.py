@@ -35,7 +35,7 @@ _FILE = 1 << 24  # bytes: the largest file a program may write
 _PROCESSES = 64  # binds in a namespace of its own, unless the outer user is root
 _START = 60.0  # seconds a child may take to start on a busy machine before we say so
 _GRACE = 1.0  # seconds of wall time beyond the processor time, so that the processor limit speaks first
-_USED_UP = 0.75  # share of the limit: the kernel limits by ticks and reports exact time, and the two differ under load
+_USED_UP = 0.5  # share of the limit: the kernel limits by ticks and reports exact time, and the two differ under load
 
 
 class SandboxFailed(RuntimeError):
