@@ -117,7 +117,7 @@ def dead_worker(bench: Bench) -> dict[str, Any]:
 
 
 def dead_parent(bench: Bench) -> dict[str, Any]:
-    """SIGKILL to main.py alone: its worker goes on, and the next run, started at once, shares the rest with it."""
+    """SIGKILL to main.py alone: its worker goes on, and the next run, started at once, reads nothing it reads."""
     store = bench.store("parent")
     first = bench.start(store)
     until(lambda: first.ended() or first.reads())
