@@ -78,10 +78,9 @@ class Shards:
     def _open(self, ids: np.ndarray) -> np.ndarray:
         """Mask of the `ids` nobody has scored by now; only files that came since the last look are read."""
         for file in self.folder.glob("*.parquet"):
-            if file.name not in self.looked:
+            if file.name not in self.looked and (table := self._sound(file)) is not None:
                 self.looked.add(file.name)
-                table = self._sound(file)
-                self.held.update([] if table is None else table["id"].to_pylist())
+                self.held.update(table["id"].to_pylist())
         return np.array([id not in self.held for id in ids])
 
     def _write(self, name: str, table: pa.Table) -> None:
