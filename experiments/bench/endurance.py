@@ -23,6 +23,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -296,12 +297,11 @@ def main() -> int:
     """Prints the claims and what was counted; 1 if one fails."""
     asked = arguments()
     own_namespace()
-    found = {}
     with tempfile.TemporaryDirectory(prefix="endurance-") as scratch:
         bench = make_bench(asked.model.resolve(), asked.pairs_file, asked.pairs, asked.kills, asked.seed, Path(scratch))
         try:
-            for name in asked.only or CLAIMS:
-                found[name] = judge(name, bench)
+            with redirect_stdout(sys.stderr):  # libraries greet there, and only the JSON belongs on it
+                found = {name: judge(name, bench) for name in asked.only or CLAIMS}
         finally:
             bench.stop()
     print(json.dumps({"model": asked.model.name, "pairs": asked.pairs, "seed": asked.seed, **found}, indent=1))
