@@ -23,6 +23,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -50,21 +51,22 @@ WIDE_MEMORY = 4 * 2**30
 
 
 def kill_loop(bench: Bench) -> dict[str, Any]:
-    """SIGKILL to the whole group while it starts, scores and assembles its tables, until the plan is through; then a run in
-    peace. At most one shard is read again for a kill."""
+    """SIGKILL to the whole group while it starts, scores and makes its tables, until a run was faster or the plan is through;
+    then a run in peace. At most one shard is read again for a kill."""
     whole, runs = bench.whole, []
     done: Counter[str] = Counter()
     lost = []
     for moment in plan(bench):
         run = bench.start(bench.store("killed"))
+        runs.append(run)
         wait_for(moment, run, bench)
         if run.ended():
             break
         run.kill()
-        runs.append(run)
         done[moment] += 1
         lost.append(run.lost())
-    runs.append(bench.run(bench.store("killed")))
+    if runs[-1].end() == -signal.SIGKILL:
+        runs.append(bench.run(bench.store("killed")))
     reads, same, kills = [read for run in runs for read in run.reads()], whole.same(runs[-1]), sum(done.values())
     exact = repeated(reads) == sum(lost) == tokens(reads) - whole.total
     return {"holds": same and kills >= bench.kills and exact and max(lost, default=0) <= whole.largest,
@@ -78,17 +80,19 @@ def plan(bench: Bench) -> list[str]:
     """The moments of the kills: some at the start, most while it scores, the last when all is scored."""
     moments = ["start"] * (bench.kills // 5) + ["scoring"] * bench.kills
     bench.random.shuffle(moments)
-    return moments + ["assembly"] * 3
+    return moments + ["tables"] * 3
 
 
 def wait_for(moment: str, run: Run, bench: Bench) -> None:
     """Until a random moment of that kind, or the run's end."""
     whole = bench.whole
     # Of its scoring a kill lets a run do half a share on average, so that work is left for every one.
-    longest = whole.scoring / bench.kills if moment == "scoring" else whole.start_up
+    longest = {"start": whole.start_up, "scoring": whole.scoring / bench.kills, "tables": whole.tables}[moment]
     reached = {"start": lambda: True, "scoring": run.reads,
-               "assembly": lambda: len(shard_files(run.store)) == len(whole.shards)}[moment]  # fmt: skip
+               "tables": lambda: len(shard_files(run.store)) == len(whole.shards)}[moment]  # fmt: skip
     until(lambda: run.ended() or reached())
+    if moment == "tables" and not run.reads():  # all was scored before it started
+        longest += whole.start_up
     end = time.monotonic() + bench.random.random() * longest
     until(lambda: run.ended() or time.monotonic() >= end)
 
@@ -114,7 +118,7 @@ def dead_worker(bench: Bench) -> dict[str, Any]:
 
 
 def dead_parent(bench: Bench) -> dict[str, Any]:
-    """SIGKILL to main.py alone: its worker goes on, and the next run, started at once, shares the rest with it."""
+    """SIGKILL to main.py alone: its worker goes on, and the next run, started at once, reads nothing it reads."""
     store = bench.store("parent")
     first = bench.start(store)
     until(lambda: first.ended() or first.reads())
@@ -293,12 +297,11 @@ def main() -> int:
     """Prints the claims and what was counted; 1 if one fails."""
     asked = arguments()
     own_namespace()
-    found = {}
     with tempfile.TemporaryDirectory(prefix="endurance-") as scratch:
         bench = make_bench(asked.model.resolve(), asked.pairs_file, asked.pairs, asked.kills, asked.seed, Path(scratch))
         try:
-            for name in asked.only or CLAIMS:
-                found[name] = judge(name, bench)
+            with redirect_stdout(sys.stderr):  # libraries greet there, and only the JSON belongs on it
+                found = {name: judge(name, bench) for name in asked.only or CLAIMS}
         finally:
             bench.stop()
     print(json.dumps({"model": asked.model.name, "pairs": asked.pairs, "seed": asked.seed, **found}, indent=1))

@@ -147,6 +147,18 @@ def test_a_long_text_is_read_in_blocks_of_queries(monkeypatch, limit, value):
     np.testing.assert_allclose(sums[:, 0], expected, rtol=1e-5)
 
 
+def test_the_masks_of_a_long_text_are_not_kept(monkeypatch):
+    """Each block has one of its own: those of 200,000 tokens, kept, were gigabytes."""
+    model, texts = tiny("Llama"), texts_of([400, 20])
+    monkeypatch.setattr(attention, "_BLOCK", 64)
+    reader = engine.Engine(model, texts, np.arange(2), 500)
+    attention._mask.cache_clear()
+    reader.sums(np.array([0]))
+    assert attention._mask.cache_info().currsize == 0
+    reader.sums(np.array([1]))
+    assert attention._mask.cache_info().currsize == 1
+
+
 def test_the_attention_for_gpus_is_the_same_attention(monkeypatch):
     model, texts, rows = tiny("Llama"), texts_of(LENGTHS, opening=6), np.arange(len(LENGTHS))
     expected = alone(model, texts)
