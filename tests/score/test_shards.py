@@ -96,16 +96,6 @@ def test_a_damaged_shard_is_found_set_aside_and_computed_again(tmp_path, damage)
     assert victim.with_suffix(".damaged").exists()
 
 
-def test_who_found_the_damage_finds_the_shard_that_was_made_again(tmp_path):
-    """It has the same bytes, so the same name; the process that waits for the workers has seen that name before."""
-    fill(tmp_path)
-    sorted(tmp_path.glob("*.parquet"))[1].write_bytes(b"")
-    waiting = Shards(tmp_path)
-    assert len(waiting.missing(IDS)) > 0
-    fill(tmp_path)
-    assert len(waiting.missing(IDS)) == 0
-
-
 def test_of_two_processes_that_find_the_same_damage_both_go_on(tmp_path, monkeypatch):
     fill(tmp_path)
     victim = sorted(tmp_path.glob("*.parquet"))[1]
