@@ -1,10 +1,8 @@
-"""The types of every option and the checks that need no data. The values live in conf/, each beside its source.
+"""The types of every option. The values live in conf/, each beside its source; their ranges are in qaq.ranges.
 
 A field marked `knob()` may change speed but not a result: it is recorded and never enters a key.
 """
 
-import math
-import re
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from typing import Any
@@ -315,67 +313,3 @@ def pairs_for(budget: float | int, pairs: int) -> int:
         raise ValueError(f"budget={budget} keeps {count} of {pairs} pairs: ask for a fraction in (0, 1] that keeps "
                          f"at least one, or a whole number from 2 to {pairs}")  # fmt: skip
     return count
-
-
-def check(cfg: DictConfig) -> None:
-    """Refuse, before any work, values no stage could use. ValueError names the option, the value and the way out."""
-    _check_stages(list(cfg.stages))
-    _check_budget(cfg.budget)
-    _in_range("data.noise", cfg.data.noise, 0, 1)
-    _in_range("train.warmup", cfg.train.warmup, 0, 1)
-    _in_range("estimate.flops_share", cfg.estimate.flops_share, 0.01, 1)
-    _in_range("estimate.bandwidth_share", cfg.estimate.bandwidth_share, 0.01, 1)
-    for option in ("data.limit", "evaluate.limit", "scorer.max_length", "scorer.tokens_per_batch", "train.updates"):
-        value = OmegaConf.select(cfg, option)
-        if value is not None and value < 1:
-            raise ValueError(f"{option}={value}: give a whole number of at least 1, or null for no limit")
-    for option in ("train.epochs", "train.max_length", "train.micro_batch_size", "train.save_steps",
-                   "train.keep_checkpoints", "evaluate.max_new_tokens",
-                   "evaluate.seconds", "evaluate.memory_mb", "evaluate.batch_size", "evaluate.workers",
-                   "scorer.tokens_per_shard", "launch.workers", "launch.nodes", "launch.ranks", "estimate.pairs", "estimate.seconds"):  # fmt: skip
-        value = OmegaConf.select(cfg, option)
-        if value <= 0:
-            raise ValueError(f"{option}={value}: must be above 0")
-    if cfg.scorer.reverse_instruction.count("{answer}") != 1:
-        raise ValueError("scorer.reverse_instruction must hold {answer}, the place where the answer goes, exactly once")
-    if cfg.train.dtype is Dtype.float16:
-        raise ValueError("train.dtype=float16 would need loss scaling: use bfloat16 or float32")
-    _in_range("launch.port", cfg.launch.port, 1024, 65535)
-    if not cfg.train.seeds or len(set(cfg.train.seeds)) < len(cfg.train.seeds):
-        raise ValueError(
-            f"train.seeds={list(cfg.train.seeds)}: give one or more different whole numbers, a training for each"
-        )
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", cfg.launch.device):
-        raise ValueError(f"launch.device={cfg.launch.device}: give auto, cpu, cuda or cuda:N")
-    if cfg.launch.workers > 1 and cfg.launch.device.startswith("cuda:"):
-        raise ValueError(f"launch.device={cfg.launch.device} is one GPU for launch.workers={cfg.launch.workers}: leave it at auto, and "
-                         "name the GPUs in CUDA_VISIBLE_DEVICES")  # fmt: skip
-    for option in ("scorer.model", "scorer.weak", "target"):
-        spec = OmegaConf.select(cfg, option)
-        if spec is not None:
-            _check_model(option, spec)
-
-
-def _check_stages(stages: list[str]) -> None:
-    if stages != [ESTIMATE] and (not stages or tuple(stages) != STAGES[: len(stages)]):
-        raise ValueError(f"stages={stages}: give the first one or more of {list(STAGES)}, in that order, or "
-                         f"[{ESTIMATE}] alone")  # fmt: skip
-
-
-def _check_budget(budget: Any) -> None:
-    if isinstance(budget, bool) or not isinstance(budget, (int, float)):
-        raise ValueError(f"budget={budget!r}: give a fraction in (0, 1] or a whole number of pairs")
-    if not math.isfinite(budget) or budget <= 0 or (budget > 1 and budget != int(budget)):
-        raise ValueError(f"budget={budget}: give a fraction in (0, 1] or a whole number of pairs of at least 2")
-
-
-def _in_range(option: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"{option}={value}: must lie in [{low}, {high}]")
-
-
-def _check_model(option: str, spec: DictConfig) -> None:
-    given = [name for name in ("id", "path", "packages") if spec.get(name)]
-    if len(given) != 1:
-        raise ValueError(f"{option} names {given or 'no source'}: set exactly one of {option}.id (hub), "
-                         f"{option}.path (local directory), {option}.packages")  # fmt: skip

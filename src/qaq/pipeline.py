@@ -8,7 +8,6 @@ what needs a model runs as a worker (`qaq.launch`).
 import json
 import logging
 import os
-import shlex
 import shutil
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from qaq import data, estimate, evaluate, launch, noise, reading, report, score, select
+from qaq import card, data, estimate, evaluate, launch, noise, reading, report, score, select
 from qaq.config import SECTIONS, TrainConfig, identity, pairs_for
 from qaq.export import export, gather
 from qaq.job import Job, blank_result, versions
@@ -206,7 +205,7 @@ def select_pairs(job: Job, examples: Path, metrics: pa.Table) -> pa.Table:
         job.result["counts"]["selected"] = subset.num_rows
         write(subset, job.dir / "subset.parquet")
         shutil.rmtree(job.dir / "subset", ignore_errors=True)  # of an earlier run in this directory
-        export(examples, subset, _card(job, metrics.num_rows), job.dir / "subset")
+        export(examples, subset, card.of_subset(job, metrics.num_rows), job.dir / "subset")
         _link(job.dir / "selected.jsonl", Path("subset/selected.jsonl"))
         if job.cfg["data"]["noise"]:
             labels = read(examples, ["id", "noise"])
@@ -240,7 +239,9 @@ def _checkpoint(job: Job, examples: Path, subset: pa.Table, pairs: int, settings
         rows = gather(examples, sorted(subset["id"].to_pylist()), ["id", "query", "answer"], out)
         write(pa.Table.from_pylist(list(rows)), out / "rows.parquet")
         job.ranks("qaq.train", _training(base.directory(), out, work, settings))
-        report.model_card(out, job.cfg["target"]["name"], {**_card(job, pairs), **_recipe(settings)})
+        card.write_model_card(
+            out, job.cfg["target"]["name"], {**card.of_subset(job, pairs), **card.of_recipe(settings)}
+        )
 
     name = "train" if len(job.cfg["train"]["seeds"]) == 1 else f"train_seed{seed}"
     entry = job.keep(name, job.store.entry("checkpoint", VERSIONS["checkpoint"], same, inputs, build))
@@ -332,27 +333,6 @@ def _result_row(job: Job, label: str, seed: int | None, row: dict[str, Any]) -> 
 def _summary(metrics: pa.Table) -> dict[str, float]:
     held = [name for name in metrics.column_names[1:] if metrics[name].null_count < metrics.num_rows]
     return {f"mean_{name}": pc.mean(metrics[name]).as_py() for name in held}
-
-
-def _card(job: Job, pairs: int) -> dict[str, Any]:
-    cfg, keys = job.cfg, job.result["keys"]
-    source = cfg["data"]["id"] or (Path(cfg["data"]["path"]).name if cfg["data"]["path"] else cfg["data"]["name"])
-    options = ", ".join(f"{key}={value}" for key, value in cfg["selector"].items() if key != "name")
-    return {"data": source, "data digest": keys["data"], "data key": keys["load"],
-            "rows in the source": job.result["counts"]["rows"],
-            "quarantined": job.result["counts"]["quarantined"], "usable pairs": pairs,
-            "selected pairs": job.result["counts"]["selected"], "scorer": cfg["scorer"]["model"]["name"],
-            "weak scorer": (cfg["scorer"]["weak"] or {}).get("name", "none"), "scores' key": keys["score"],
-            "selector": f"{cfg['selector']['name']} ({options})", "budget": cfg["budget"], "seed": cfg["seed"],
-            "made again by": f"`{shlex.join(['python', 'src/main.py', *job.result['overrides']])}`"}  # fmt: skip
-
-
-def _recipe(settings: dict[str, Any]) -> dict[str, Any]:
-    return {
-        f"train.{name}": value
-        for name, value in settings.items()
-        if value is not None and name not in ("by_share", "seeds")
-    }
 
 
 def _link(link: Path, target: Path) -> None:

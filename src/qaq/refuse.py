@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from qaq import config, evaluate, launch, models, score, select
+from qaq import config, evaluate, launch, models, ranges, score, select
 from qaq.data import noise
 from qaq.store import canonical
 from qaq.train.recipe import recipe
@@ -75,7 +75,7 @@ def _check_job(overrides: list[str]) -> None:
             OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
         except (HydraException, OmegaConfBaseException) as error:
             raise ValueError(_last(error)) from error
-    config.check(cfg)
+    ranges.check(cfg)
     _check_rooms(cfg)
     try:
         select.check(OmegaConf.to_container(cfg.selector), cfg.budget)

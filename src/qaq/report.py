@@ -13,7 +13,6 @@ from rich.table import Table
 from rich.text import Text
 
 from qaq.estimate.table import table as estimate_table
-from qaq.tables import read_jsonl
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -101,49 +100,6 @@ def rmi_figure(metrics: pa.Table, subset: pa.Table, file: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, dpi=150)
     plt.close(figure)
-
-
-def loss_figure(lines: list[dict[str, Any]], file: Path) -> None:
-    """Loss (nats per completion token) and learning rate of each update."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    steps = [line["step"] for line in lines]
-    figure, axes = plt.subplots(figsize=(5.2, 3.2), layout="constrained")
-    axes.plot(steps, [line["loss"] for line in lines], color="#0072B2", linewidth=1.2)
-    axes.set_xlabel("update")
-    axes.set_ylabel("loss (nats per completion token)", color="#0072B2")
-    rate = axes.twinx()
-    rate.plot(steps, [line["learning_rate"] for line in lines], color="0.6", linewidth=0.8)
-    rate.set_ylabel("learning rate", color="0.4")
-    for one in (axes, rate):
-        one.spines["top"].set_visible(False)
-    figure.savefig(file, dpi=150)
-    plt.close(figure)
-
-
-def model_card(made: Path, base: str, facts: dict[str, Any]) -> None:
-    """README.md and loss.png in `made`/model, from the training.jsonl and counts.json beside it."""
-    lines = list(read_jsonl(made / "training.jsonl"))
-    counts = json.loads((made / "counts.json").read_text())
-    loss_figure(lines, made / "model" / "loss.png")
-    rows = "\n".join(f"| {name} | {value} |" for name, value in {**facts, **counts}.items())
-    (made / "model" / "README.md").write_text(f"""---
-library_name: transformers
-pipeline_tag: text-generation
----
-# {base}, fine-tuned on {counts["trained"]} selected pairs
-
-Loss from {lines[0]["loss"]:.3f} to {lines[-1]["loss"]:.3f} nats per completion token in {counts["steps"]} updates.
-
-![loss and learning rate](loss.png)
-
-| what | value |
-|---|---|
-{rows}
-""", encoding="utf-8")  # fmt: skip
 
 
 def summary(result: dict[str, Any]) -> str:
