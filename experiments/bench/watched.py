@@ -37,13 +37,13 @@ if "qaq.score" in sys.orig_argv:
     from pathlib import Path
     from qaq.score.engine import Engine
     ledger = os.open(os.environ["QAQ_LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    read = Engine._batch_sums
+    read = Engine._batch_nll
     def noted(self, rows):
         name = Path(self.texts.tokens.filename).parent.name
         lines = [f"{os.getpid()} {name} {self.texts.ids[row]} {self.texts.length[row]}\\n" for row in rows]
         os.write(ledger, "".join(lines).encode())
         return read(self, rows)
-    Engine._batch_sums = noted
+    Engine._batch_nll = noted
 """
 
 

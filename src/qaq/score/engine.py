@@ -3,8 +3,8 @@
 - The model's body reads the tokens that all texts of a pass share (system turn, instruction) once, not once a text.
 - A batch, texts of similar length under a budget of tokens, is one sequence almost without padding (`attention.py`).
 - The vocabulary projection runs only where a target token is predicted, in chunks, so no [N, V] tensor ever exists.
-- Nothing waits for the device inside a shard: sums stay there and come over together.
-- Sums are float32 or wider whatever the model's format.
+- Nothing waits for the device inside a shard: likelihoods stay there and come over together.
+- They are float32 and summed in float64, in order, whatever the model's format.
 
 Shapes: N tokens of a batch, P shared tokens, D hidden width, V vocabulary, M target tokens, S targets of a batch; (B, T) a
 rectangle of B texts of T tokens.
@@ -76,19 +76,20 @@ class Engine:
         result = np.empty((len(rows), self.texts.spans.shape[1]))
         lengths = self.texts.length[rows] - self.shared
         order = np.argsort(-lengths, kind="stable")
-        pending: list[tuple[np.ndarray, torch.Tensor]] = []
+        pending: list[tuple[np.ndarray, np.ndarray, torch.Tensor]] = []
         first = 0
         while first < len(order):
             batch = order[first : first + fitting(lengths[order[first:]], self.tokens_per_batch)]
             try:
-                pending.append((batch, self._batch_sums(rows[batch])))
+                pending.append((batch, *self._batch_nll(rows[batch])))
             except torch.OutOfMemoryError:
                 self._halve(batch, rows)
                 continue
             first += len(batch)
             done(int(self.texts.length[rows[batch]].sum()))
-        for batch, sums_S in pending:
-            result[batch] = sums_S.cpu().numpy().reshape(len(batch), -1)
+        for batch, owner, nll_M in pending:  # summed here: a GPU adds up in whatever order its threads come
+            sums_S = np.bincount(owner, nll_M.cpu().numpy(), len(batch) * result.shape[1])
+            result[batch] = sums_S.reshape(len(batch), -1)
         return result
 
     def _halve(self, batch: np.ndarray, rows: np.ndarray) -> None:
@@ -101,8 +102,8 @@ class Engine:
         self.tokens_per_batch = int((self.texts.length[rows[batch]] - self.shared).sum()) // 2
         log.warning("out of memory: going on with scorer.tokens_per_batch=%d", self.tokens_per_batch)
 
-    def _batch_sums(self, rows: np.ndarray) -> torch.Tensor:
-        """Sums of the batch's targets, row after row: float64 [S] on the device."""
+    def _batch_nll(self, rows: np.ndarray) -> tuple[np.ndarray, torch.Tensor]:
+        """The batch's target tokens: which target each belongs to [M], row after row, and its NLL, float32 [M] on the device."""
         texts, device = self.texts, self.model.device
         lengths = np.maximum(texts.length[rows] - self.shared - 1, 1)  # nothing is predicted from the last token
         rectangles = _rectangles(lengths)
@@ -113,9 +114,7 @@ class Engine:
             positions[start : start + length] = np.arange(self.shared, self.shared + length)
         place, label, owner = self._targets(rows, starts)
         hidden_ND = self._body(_send(ids, device), _send(positions, device), rectangles)
-        nll_M = _token_nll(self.model, hidden_ND[_send(place, device)], _send(label, device))
-        sums_S = torch.zeros(len(rows) * texts.spans.shape[1], dtype=torch.float64, device=device)
-        return sums_S.index_add_(0, _send(owner, device), nll_M.double())
+        return owner, _token_nll(self.model, hidden_ND[_send(place, device)], _send(label, device))
 
     def _targets(self, rows: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of every target token: the place in the batch that predicts it, its id, and its target's number."""
