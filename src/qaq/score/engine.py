@@ -185,7 +185,7 @@ def _check(model: Any, tokens: np.ndarray) -> None:
     if not logits_1NV.isfinite().all():
         raise ValueError(f"{type(model).__name__} gives logits that are no numbers in {model.dtype}: use scorer.dtype=bfloat16 "
                          "or float32")  # fmt: skip
-    before = max(len(tokens) - 1, 1)
+    before = max(len(tokens) // 2, 1)  # one token less would hardly show behind a long opening
     hidden_1ND, opening_1ND = (decoder(input_ids=ids_1N[:, :size], use_cache=False).last_hidden_state
                                for size in (len(tokens), before))  # fmt: skip
     if not _alike(hidden_1ND[:, :before], opening_1ND, _within(model)):
