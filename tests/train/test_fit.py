@@ -209,6 +209,18 @@ def test_when_memory_runs_out_the_settings_that_would_fit_are_named(tiny_model, 
         run(tiny_model, tmp_path / "run")
 
 
+def test_a_deepspeed_setting_that_would_change_the_result_under_the_same_key_is_refused(tiny_model, tmp_path):
+    with pytest.raises(ValueError, match=r"train\.deepspeed\.optimizer: only .*zero_optimization"):
+        run(tiny_model, tmp_path / "run", deepspeed={"zero_optimization": {"stage": 1}, "optimizer": {"type": "Lamb"}})
+
+
+def test_a_build_that_fails_after_training_finds_the_whole_record_again(tiny_model, plain, tmp_path):
+    out = tmp_path / "run"
+    run(tiny_model, out)
+    again = run(tiny_model, out)
+    assert [line["step"] for line in again] == [1, 2, 3]
+
+
 def test_an_adapter_is_trained_alone_and_merged_into_a_whole_model(tiny_model, tmp_path):
     adapter = {"rank": 4, "alpha": 8, "dropout": 0.0}
     lines = run(tiny_model, tmp_path / "run", adapter=adapter, epochs=3, learning_rate=1e-2)

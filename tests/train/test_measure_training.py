@@ -64,7 +64,8 @@ def test_real_updates_are_timed_and_rows_are_counted_as_training_counts_them(tin
     assert min(found["token"], found["padded"], found["done"], found["peak_bytes"]) > 0
     counted = tables.read(tmp_path / "m/rows.parquet")
     run = asked(tiny_model, tmp_path / "run")
-    fit({**run, "settings": {**run["settings"], "epochs": 1}, "work": run["out"]})
+    (tmp_path / "work").mkdir()
+    fit({**run, "settings": {**run["settings"], "epochs": 1}, "work": str(tmp_path / "work")})
     real = json.loads((tmp_path / "run/counts.json").read_text())
     assert sum(counted["tokens"].to_pylist()) == real["tokens"]
     assert sum(counted["learned"].to_pylist()) == real["completion_tokens"]

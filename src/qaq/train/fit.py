@@ -7,6 +7,7 @@ epoch: the order is `plan`'s.
 
 import json
 import logging
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -75,7 +76,7 @@ def _fit(request: dict[str, Any], settings: dict[str, Any], work: Path, out: Pat
     _save(trainer, tokenizer, settings, out)
     if trainer.is_world_process_zero():
         tables.write_jsonl(listed, out / "rows.jsonl")
-        (work / TRAINING).rename(out / TRAINING)
+        shutil.copyfile(work / TRAINING, out / TRAINING)  # a build that fails after this goes on from `work`
         summary = {**found, "limit": limit, "steps": steps, "final_loss": last["loss"], "ranks": split.ranks}
         (out / "counts.json").write_text(json.dumps(summary, indent=1) + "\n")
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from qaq.train.trainer import Trainer
 
 
+_DEEPSPEED = {"zero_optimization", "comms_logger", "wall_clock_breakdown", "steps_per_print", "aio"}
+
+
 def check(settings: dict[str, Any]) -> None:
     if settings["dtype"] not in ("float32", "bfloat16"):
         raise ValueError(f"train.dtype={settings['dtype']}: training needs float32 or bfloat16 (float16 would need "
@@ -27,6 +30,10 @@ def check(settings: dict[str, Any]) -> None:
     for name in ("batch_size", "learning_rate"):
         if settings[name] is None:
             raise ValueError(f"train.{name} is not set: resolve the settings with qaq.train.recipe first")
+    foreign = set(settings["deepspeed"] or {}) - _DEEPSPEED
+    if foreign:
+        raise ValueError(f"train.deepspeed.{min(foreign)}: only {', '.join(sorted(_DEEPSPEED))} may be set there; what changes the "
+                         "result is set by the recipe's own options, and is part of the result's key")  # fmt: skip
     if settings["adapter"] and engine(settings["deepspeed"]) == "zero3":
         raise ValueError(
             "train.adapter with train/deepspeed=zero3: an adapter cannot be merged into divided weights; use zero2"
@@ -81,6 +88,7 @@ def arguments(settings: dict[str, Any], device: str, work: Path, split: Split, s
         optim="adamw_torch_fused",
         deepspeed=_deepspeed(settings, split),
         ddp_find_unused_parameters=False,
+        ddp_timeout=6 * 3600,  # seconds: the others wait while the first rank checks a large checkpoint on a slow disk
         bf16=settings["dtype"] == "bfloat16" and not settings["deepspeed"],  # arithmetic only, see `load`
         activation_checkpointing=settings["gradient_checkpointing"],
         seed=settings["seed"],
@@ -112,11 +120,10 @@ def _deepspeed(settings: dict[str, Any], split: Split) -> dict[str, Any] | None:
     if not settings["deepspeed"]:
         return None
     half = settings["dtype"] == "bfloat16"
-    return {"train_micro_batch_size_per_gpu": split.micro,
+    return {**settings["deepspeed"], "train_micro_batch_size_per_gpu": split.micro,
             "gradient_accumulation_steps": split.passes, "gradient_clipping": settings["max_grad_norm"],
             "bf16": {"enabled": False}, "torch_autocast": {"enabled": half, "dtype": "bfloat16"},
-            "zero_allow_untested_optimizer": True, "zero_force_ds_cpu_optimizer": False,
-            **settings["deepspeed"]}  # fmt: skip
+            "zero_allow_untested_optimizer": True, "zero_force_ds_cpu_optimizer": False}  # fmt: skip
 
 
 def engine(deepspeed: dict[str, Any] | None) -> str:
@@ -142,10 +149,11 @@ def load(directory: str, settings: dict[str, Any]) -> Any:
 def make_trainer(model: Any, tokenizer: Any, args: "SFTConfig", rows: list[Row], seats: np.ndarray,
                  settings: dict[str, Any]) -> "Trainer":  # fmt: skip
     """TRL's trainer over exactly `rows`, in the order of `seats`."""
-    from transformers import PrinterCallback
+    from transformers import PrinterCallback, set_seed
 
     from qaq.train.trainer import Trainer
 
+    set_seed(settings["seed"])  # an adapter's start is drawn before the Trainer sets it
     rows = [*rows, Row("", [tokenizer.eos_token_id], 1)]  # nobody: read in empty places, learned nowhere
     trainer = Trainer(model=model, args=args, train_dataset=_dataset(rows), processing_class=tokenizer,
                       peft_config=_adapter(settings))  # fmt: skip
