@@ -29,7 +29,7 @@ Options (option=value; values and their sources are in conf/):
   stages=[load,score,select,train,evaluate]   the first one or more of these
   stages=[estimate]    what they would cost: tokens, FLOPs, hours and memory, here and on accelerators
   budget=0.25          pairs to keep: a fraction in (0, 1], or a whole number from 2
-  seed=0               seed of the selection (random); data.seed and train.seed are their own
+  seed=0               seed of the selection (random); data.seed and train.seeds are their own
   data.limit=N         the first N records        data.noise=0.3   spoil 30% with known labels, to grade a selector
   hydra.run.dir=DIR    where this run goes        store_dir=DIR    where results are kept for re-use (runs/store)
   launch=slurm|ray     score on a cluster, train on Slurm  launch.workers=N  scoring processes
