@@ -4,12 +4,14 @@
 
 MODEL_DIR is a directory transformers loads (for instance one under runs/store/model); PAIRS is any file `data=jsonl` takes.
 The plain way is how published scorers do it: a pass per likelihood, batches of 16 in file order, padded, a mask, logits for
-every position. Both tokenise outside the clock. The ceiling is the needed floating-point operations (qaq.cost) over
+every position. Both tokenise outside the clock, and both run in the environment of the project's workers (qaq.launch), which
+keeps freed memory in the process. The ceiling is the needed floating-point operations (qaq.cost) over
 the rate of a 4096 x 4096 x 4096 matrix product measured in the same run.
 """
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import sys
@@ -30,6 +32,7 @@ from qaq import (  # noqa: E402
     data,
     models,
 )
+from qaq.launch.work import environment  # noqa: E402
 from qaq.score import engine, spans  # noqa: E402
 from qaq.score.texts import Texts, open_texts, write_texts  # noqa: E402
 
@@ -37,6 +40,8 @@ from qaq.score.texts import Texts, open_texts, write_texts  # noqa: E402
 def main() -> None:
     """Prints one JSON object."""
     asked = _arguments()
+    if (workers := environment(None)) != os.environ:  # the C library reads it once, at the start
+        os.execve(sys.executable, [sys.executable, *sys.argv], workers)
     with tempfile.TemporaryDirectory() as scratch:
         model, texts = _prepare(asked, Path(scratch))
         rate = _matrix_rate(model)

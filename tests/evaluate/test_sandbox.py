@@ -19,8 +19,9 @@ def level(request, monkeypatch):
     return request.param
 
 
-def status(program: str, seconds: float = 2) -> str:
-    return sandbox.run(program, seconds, MEMORY).status
+def status(program: str, memory_mb: int = MEMORY) -> str:
+    """With more time than a busy machine needs: a program that ends costs none of what is left."""
+    return sandbox.run(program, 30, memory_mb).status
 
 
 def living(mark: str) -> list[str]:
@@ -64,7 +65,7 @@ def test_a_program_that_only_waits_runs_out_of_wall_time_and_says_so(level):
 
 def test_a_memory_bomb_fails(level):
     assert status("x = bytearray(8 << 30)") == "fail"
-    assert status("x = []\nwhile True: x.append(bytearray(1 << 24))", 5) == "fail"
+    assert status("x = []\nwhile True: x.append(bytearray(1 << 24))", 256) == "fail"
 
 
 def test_the_limits_cannot_be_lifted(level):
@@ -79,7 +80,7 @@ def test_a_file_cannot_outgrow_its_limit(level):
 
 
 def test_a_flood_of_output_is_read_and_cut(level):
-    outcome = sandbox.run("print('y' * 3_000_000)", 5, MEMORY)
+    outcome = sandbox.run("print('y' * 3_000_000)", 30, MEMORY)
     assert (outcome.status, len(outcome.output)) == ("pass", 1 << 16)
 
 
