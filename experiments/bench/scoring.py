@@ -4,20 +4,21 @@
 
 MODEL_DIR is a directory transformers loads (for instance one under runs/store/model); PAIRS is any file `data=jsonl` takes.
 The plain way is how published scorers do it: a pass per likelihood, batches of 16 in file order, padded, a mask, logits for
-every position. Both tokenise outside the clock, and both run in the environment of the project's workers (qaq.launch), which
-keeps freed memory in the process. The ceiling is the needed floating-point operations (qaq.cost) over
-the rate of a 4096 x 4096 x 4096 matrix product measured in the same run.
+every position. Each way runs in a process of its own, in the environment of the project's workers (qaq.launch), which keeps
+freed memory in the process; both tokenise outside the clock. The ceiling is the needed floating-point operations (qaq.cost)
+over the best rate of a 4096 x 4096 x 4096 matrix product that the same round measured.
 """
 
 import argparse
 import json
-import os
 import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,28 +39,22 @@ from qaq.score.texts import Texts, open_texts, write_texts  # noqa: E402
 
 
 def main() -> None:
-    """Prints one JSON object."""
+    """Prints one JSON object; with --way, what that way found, into --out."""
     asked = _arguments()
-    if (workers := environment(None)) != os.environ:  # the C library reads it once, at the start
-        os.execve(sys.executable, [sys.executable, *sys.argv], workers)
+    if asked.way:
+        _answer(asked)
+        return
     with tempfile.TemporaryDirectory() as scratch:
-        model, texts = _prepare(asked, Path(scratch))
-        rate = _matrix_rate(model)
-        rounds = [_round(model, texts, asked.batch) for _ in range(asked.rounds)]
-    plain, ours = (statistics.median(r[k] for r in rounds) for k in ("plain", "engine"))
-    worst = max(r["difference"] for r in rounds)
-    rate = max(rate, _matrix_rate(model))  # the larger of before and after: the stricter ceiling on a busy machine
-    shape = cost.shape(Path(asked.model))
-    needed = sum(_operations(shape, t) for t in texts.values())
-    tokens = sum(int(t.length.sum()) for t in texts.values())
-    pairs = len(next(iter(texts.values())).ids)
+        rounds = [
+            {way: _in_its_process(asked, way, Path(scratch)) for way in ("plain", "engine")}
+            for _ in range(asked.rounds)
+        ]
+    first, said = rounds[0]["engine"], [_of_round(one) for one in rounds]
+    middle = {name: statistics.median(one[name] for one in said) for name in said[0]}
     print(json.dumps({
-        "device": torch.cuda.get_device_name() if model.device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads",
-        "dtype": str(model.dtype), "pairs": pairs, "tokens": tokens, "plain_s": plain, "engine_s": ours,
-        "ratio": plain / ours, "engine_pairs_per_s": pairs / ours, "engine_tokens_per_s": tokens / ours,
-        "plain_padding": _padding(texts, asked.batch), "matrix_tflops": rate / 1e12,
-        "share_of_ceiling": needed / rate / ours, "largest_difference_nats_per_token": worst,
-        "peak_memory_mib": _peak(model), "rounds": rounds,
+        **{name: first[name] for name in ("device", "dtype", "pairs", "tokens", "plain_padding")}, **middle,
+        "engine_pairs_per_s": first["pairs"] / middle["engine_s"], "engine_tokens_per_s": first["tokens"] / middle["engine_s"],
+        "rounds": said,
     }, indent=1))  # fmt: skip
 
 
@@ -71,7 +66,54 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--way", choices=("plain", "engine"), help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
+
+
+def _in_its_process(asked: argparse.Namespace, way: str, scratch: Path) -> dict[str, Any]:
+    """What one way found; its likelihoods under "sums"."""
+    command = [sys.executable, *sys.argv, "--way", way, "--out", str(scratch / way)]
+    subprocess.run(command, env=environment(None), check=True)
+    sums = np.load(scratch / f"{way}.npz")
+    return {**json.loads((scratch / f"{way}.json").read_text()), "sums": {name: sums[name] for name in sums.files}}
+
+
+def _of_round(one: dict[str, dict[str, Any]]) -> dict[str, float]:
+    plain, ours = one["plain"], one["engine"]
+    rate = max(plain["rate"], ours["rate"])
+    gap = max(
+        float((np.abs(plain["sums"][n] - ours["sums"][n]) / np.array(ours["targets"][n])).max()) for n in ours["sums"]
+    )
+    return {"plain_s": plain["seconds"], "engine_s": ours["seconds"], "ratio": plain["seconds"] / ours["seconds"],
+            "matrix_tflops": rate / 1e12, "share_of_ceiling": ours["operations"] / rate / ours["seconds"],
+            "largest_difference_nats_per_token": gap, "plain_peak_mib": plain["peak_mib"],
+            "engine_peak_mib": ours["peak_mib"]}  # fmt: skip
+
+
+def _answer(asked: argparse.Namespace) -> None:
+    """Read all pairs in the one way; the matrix rate is the best before and after it."""
+    with tempfile.TemporaryDirectory() as scratch:
+        model, texts = _prepare(asked, Path(scratch))
+        rate = _matrix_rate(model)
+        _wait(model)
+        start = time.perf_counter()
+        sums = {
+            name: _plain(model, t, asked.batch) if asked.way == "plain" else _engine(model, t)
+            for name, t in texts.items()
+        }
+        _wait(model)
+        seconds = time.perf_counter() - start
+        peak, rate = _peak(model), max(rate, _matrix_rate(model))
+    shape = cost.shape(Path(asked.model))
+    np.savez(asked.out.with_suffix(".npz"), **sums)
+    asked.out.with_suffix(".json").write_text(json.dumps({
+        "device": torch.cuda.get_device_name() if model.device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads",
+        "dtype": str(model.dtype), "pairs": len(next(iter(texts.values())).ids),
+        "tokens": sum(int(t.length.sum()) for t in texts.values()), "plain_padding": _padding(texts, asked.batch),
+        "operations": sum(_operations(shape, t) for t in texts.values()), "seconds": seconds, "rate": rate, "peak_mib": peak,
+        "targets": {name: (t.spans[:, :, 1] - t.spans[:, :, 0]).tolist() for name, t in texts.items()},
+    }))  # fmt: skip
 
 
 def _prepare(asked: argparse.Namespace, scratch: Path) -> tuple[torch.nn.Module, dict[str, Texts]]:
@@ -82,22 +124,6 @@ def _prepare(asked: argparse.Namespace, scratch: Path) -> tuple[torch.nn.Module,
     reading = {**OmegaConf.to_container(OmegaConf.load(ROOT / "conf/reading/defaults.yaml")), "system_prompt": None}
     write_texts(scratch / "data/examples.parquet", tokenizer, reading, scratch)
     return model, {name: open_texts(scratch / name) for name in spans.PASSES}
-
-
-def _round(model: torch.nn.Module, texts: dict[str, Texts], batch: int) -> dict[str, float]:
-    found, seconds = {}, {}
-    for way in ("plain", "engine"):
-        model.set_attn_implementation("sdpa")  # the engine switches to its own
-        _wait(model)
-        start = time.perf_counter()
-        found[way] = {
-            name: (_plain(model, t, batch) if way == "plain" else _engine(model, t)) for name, t in texts.items()
-        }
-        _wait(model)
-        seconds[way] = time.perf_counter() - start
-    tokens = {name: t.spans[:, :, 1] - t.spans[:, :, 0] for name, t in texts.items()}
-    gaps = [np.abs(found["plain"][n] - found["engine"][n]) / tokens[n] for n in texts]
-    return {**seconds, "difference": float(max(gap.max() for gap in gaps))}
 
 
 def _engine(model: torch.nn.Module, texts: Texts) -> np.ndarray:
