@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from peft import LoraConfig, get_peft_model
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -41,6 +42,15 @@ def test_matrices_are_counted_to_the_last_parameter(kind):
     assert shape.body == layers
     assert shape.head == model.get_output_embeddings().weight.numel()
     assert shape.parameters == sum(p.numel() for p in model.parameters() if p.ndim == 2)
+
+
+def test_an_adapter_is_counted_to_the_last_parameter():
+    shape, model = made("qwen2")
+    lora = LoraConfig(r=5, target_modules="all-linear", task_type="CAUSAL_LM")
+    trained = get_peft_model(model, lora).num_parameters(only_trainable=True)
+    assert cost.adapter_parameters(shape, 5) == trained
+    memory = cost.training_memory(shape, False, True, 8, zero(2), adapter=5)
+    assert memory.fixed == 2 * shape.parameters + 16 * trained
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3"])

@@ -1,12 +1,15 @@
 """The store: the same question is answered once, another question never meets an old answer."""
 
 import errno
+import logging
 import multiprocessing
+import threading
 from pathlib import Path
 
 import pytest
 
-from qaq.store import DiskFull, Store, fingerprint, room, tree_digest
+from qaq import store
+from qaq.store import DiskFull, Store, fingerprint, lock, room, tree_digest, turn
 
 
 def ask(store: Store, settings: dict, inputs: dict | None = None, version: int = 1, calls: list | None = None):
@@ -127,6 +130,34 @@ def test_of_two_processes_one_computes_and_the_other_waits(tmp_path):
         job.join()
     assert [job.exitcode for job in jobs] == [0, 0]
     assert (tmp_path / "count").read_text() == "x"
+
+
+def test_waiting_for_another_process_is_told(tmp_path):
+    told, done = threading.Event(), threading.Event()
+
+    class Heard(logging.Handler):
+        def emit(self, record):
+            if "stage key: another process is at it" in record.getMessage():
+                told.set()
+
+    def wait():
+        with turn(tmp_path / "lock", "stage key"):
+            done.set()
+
+    heard = Heard()
+    store.log.addHandler(heard)
+    store.log.setLevel(logging.INFO)
+    try:
+        with lock(tmp_path / "lock"):
+            waiting = threading.Thread(target=wait)
+            waiting.start()
+            assert told.wait(30)
+            assert not done.is_set()
+        waiting.join(30)
+    finally:
+        store.log.removeHandler(heard)
+        store.log.setLevel(logging.NOTSET)
+    assert done.is_set()
 
 
 def test_what_has_no_stable_form_is_refused_by_name():

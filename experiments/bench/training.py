@@ -4,8 +4,8 @@
 
 MODEL_DIR is a directory transformers loads; PAIRS is any file `data=jsonl` takes. Without a part, all three run.
 
-engines  float32, two epochs of `--rows` rows: the loss of every update in one process, with two ranks under DDP and ZeRO-1, 2
-         and 3, and with packing; the largest difference to the one process.
+engines  two epochs of `--rows` rows: the loss of every update in one process, with two ranks under DDP and ZeRO-1, 2 and 3, and
+         with packing; the largest difference to the one process. In float32, and in bfloat16, where each engine rounds elsewhere.
 kills    the same training, SIGKILLed in a step, while it writes a checkpoint, and between checkpoints, and then continued; and
          continued past an optimizer file cut short and a checkpoint without its mark. Largest differences of the losses and of
          the final weights to the training nobody touched.
@@ -34,6 +34,7 @@ from omegaconf import OmegaConf  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from qaq import data, tables  # noqa: E402
+from qaq.launch.work import environment  # noqa: E402
 
 PARTS = ("engines", "kills", "speed")
 
@@ -68,12 +69,15 @@ class Bench:
 
     def engines(self) -> dict[str, Any]:
         """Largest difference of a loss (nats per token) to one process."""
-        alone = self.train("alone")
-        found = {"losses": alone}
-        for name, ranks, engine, packing in (("packing", 1, "none", True), ("DDP", 2, "none", False), ("ZeRO-1", 2, "zero1", False),
-                                             ("ZeRO-2", 2, "zero2", False), ("ZeRO-3", 2, "zero3", False)):  # fmt: skip
-            losses = self.train(name, ranks=ranks, engine=engine, packing=packing)
-            found[name] = _apart(losses, alone)
+        found = {}
+        for dtype in ("float32", "bfloat16"):
+            alone = self.train(f"alone {dtype}", dtype=dtype)
+            found[dtype] = {"losses": alone}
+            for name, ranks, engine, packing in (("packing", 1, "none", True), ("DDP", 2, "none", False),
+                                                 ("ZeRO-1", 2, "zero1", False), ("ZeRO-2", 2, "zero2", False),
+                                                 ("ZeRO-3", 2, "zero3", False)):  # fmt: skip
+                losses = self.train(f"{name} {dtype}", ranks=ranks, engine=engine, packing=packing, dtype=dtype)
+                found[dtype][name] = _apart(losses, alone)
         return found
 
     def kills(self) -> dict[str, Any]:
@@ -131,9 +135,9 @@ class Bench:
         (out / "request.json").write_text(json.dumps(request))
         several = ["torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", "-m"] if ranks > 1 else []
         threads = str(max(1, len(os.sched_getaffinity(0)) // ranks))
-        environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": threads}
+        around = {**environment(None), "OMP_NUM_THREADS": threads}
         with (out / "log").open("a") as log:
-            return subprocess.Popen([sys.executable, "-m", *several, "qaq.train", str(out / "request.json")], env=environment,
+            return subprocess.Popen([sys.executable, "-m", *several, "qaq.train", str(out / "request.json")], env=around,
                                     stdout=log, stderr=log, start_new_session=True)  # fmt: skip
 
     def killed(self, name: str, moment: Callable[[Path], bool]) -> None:

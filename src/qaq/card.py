@@ -53,23 +53,33 @@ def loss_figure(lines: list[dict[str, Any]], file: Path) -> None:
     plt.close(figure)
 
 
-def write_model_card(made: Path, base: str, facts: dict[str, Any]) -> None:
-    """README.md and loss.png in `made`/model, from the training.jsonl and counts.json beside it."""
+def rows(facts: dict[str, Any]) -> str:
+    """`facts` as the rows of a Markdown table."""
+    cells = ((name, str(value).replace("|", "\\|").replace("\n", " ")) for name, value in facts.items())
+    return "\n".join(f"| {name} | {value} |" for name, value in cells)
+
+
+def write_model_card(made: Path, base: dict[str, Any], facts: dict[str, Any]) -> None:
+    """README.md and loss.png in `made`/model, from the training.jsonl and counts.json beside it; `base`: the model's spec."""
     lines = list(read_jsonl(made / "training.jsonl"))
     counts = json.loads((made / "counts.json").read_text())
     loss_figure(lines, made / "model" / "loss.png")
-    rows = "\n".join(f"| {name} | {value} |" for name, value in {**facts, **counts}.items())
+    departure = (
+        {"departure from the paper": "an adapter was trained, not all weights"} if facts.get("train.adapter") else {}
+    )
+    named = f"\nbase_model: {base['id']}" if base["id"] else ""
     (made / "model" / "README.md").write_text(f"""---
 library_name: transformers
-pipeline_tag: text-generation
+pipeline_tag: text-generation{named}
 ---
-# {base}, fine-tuned on {counts["trained"]} selected pairs
+# {base["name"]}, fine-tuned on {counts["trained"]} selected pairs
 
 Loss from {lines[0]["loss"]:.3f} to {lines[-1]["loss"]:.3f} nats per completion token in {counts["steps"]} updates.
+Selections of the same pairs share this model; the one named here is the first that was run.
 
 ![loss and learning rate](loss.png)
 
 | what | value |
 |---|---|
-{rows}
+{rows({**facts, **departure, **counts})}
 """, encoding="utf-8")  # fmt: skip

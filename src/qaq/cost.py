@@ -141,9 +141,10 @@ def scoring_memory(model: Shape, item: int) -> Memory:
 
 
 def training_memory(model: Shape, checkpointing: bool, mixed: bool, ranks: int = 1,
-                    deepspeed: dict[str, Any] | None = None) -> Memory:  # fmt: skip
+                    deepspeed: dict[str, Any] | None = None, adapter: int | None = None) -> Memory:  # fmt: skip
     """Weights, gradients and moments, and what a pass keeps for its backward, every token being learned; on each of `ranks`,
-    which share the states as the DeepSpeed configuration says (None: each holds all of them, DDP).
+    which share the states as the DeepSpeed configuration says (None: each holds all of them, DDP). Under an `adapter` of that
+    rank each holds the frozen weights, in the arithmetic's format, and its states are not divided: they are small.
 
     In bf16 arithmetic a token keeps, a layer, about 26 D bytes (two norms in float32, and the inputs of the matrices),
     8 Q + 8 K (queries, keys and values before and after the rotation) and 8 F.
@@ -151,10 +152,19 @@ def training_memory(model: Shape, checkpointing: bool, mixed: bool, ranks: int =
     layer = (26 * model.hidden + 8 * model.query + 8 * model.key + 8 * model.mlp) * (1 if mixed else 2)
     kept = model.layers * 4 * model.hidden + layer if checkpointing else model.layers * layer
     token = kept + model.vocabulary * _LOGIT_BYTES
+    if adapter:
+        frozen = model.parameters * (_AUTOCAST if mixed else _WEIGHT)
+        return Memory(frozen + adapter_parameters(model, adapter) * (_WEIGHT + _GRADIENT + _MOMENTS), token)
     zero = (deepspeed or {}).get("zero_optimization", {})
     device, host = (size * model.parameters for size in divided(ranks, deepspeed))
     undivided = device if ranks == 1 and not zero.get("stage") else 0.0
     return Memory(device + _gathered(model, mixed, zero) + _copies(model, mixed, zero), token, undivided, host)
+
+
+def adapter_parameters(model: Shape, rank: int) -> int:
+    """Of LoRA on every matrix of the layers: `rank` times the inputs and outputs of each (arXiv 2106.09685, section 4.1)."""
+    attention = 2 * (model.hidden + model.query) + 2 * (model.hidden + model.key)
+    return rank * model.layers * (attention + 3 * (model.hidden + model.mlp))
 
 
 def divided(ranks: int, deepspeed: dict[str, Any] | None) -> tuple[float, float]:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qaq import spool
+from qaq.card import rows
 from qaq.tables import json_line
 
 _COLUMNS = ["id", "query", "answer", "record"]
@@ -70,7 +71,6 @@ def _llama_factory() -> dict[str, Any]:
 
 
 def _card(card: dict[str, Any], pairs: int) -> str:
-    facts = "\n".join(f"| {name} | {value} |" for name, value in card.items())
     return f"""---
 configs:
 - config_name: messages
@@ -86,7 +86,7 @@ conversations, `selected.jsonl` the source's own records with every field, both 
 
 | what | value |
 |---|---|
-{facts}
+{rows(card)}
 
 ```python
 from datasets import load_dataset

@@ -4,6 +4,8 @@ import math
 import os
 import resource
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 
@@ -54,7 +56,35 @@ def _free(device: str) -> float:
 
         return torch.cuda.mem_get_info(device)[0]
     with open("/proc/meminfo") as lines:
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+        machine = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    return min(machine, _left_to_group(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup").read_text()))
+
+
+def _left_to_group(root: Path, groups: str) -> float:
+    """What the control groups this process is in (a container, a job of a cluster) leave it; infinite without a limit.
+
+    `groups`: /proc/self/cgroup, lines of number:controllers:path. A container may see its own group as the root.
+    """
+    left = math.inf
+    for line in groups.splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers not in ("", "memory"):
+            continue
+        place, limit, used = root, "memory.max", "memory.current"
+        if controllers:  # version 1
+            place, limit, used = root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
+        own = Path(path.strip("/"))
+        for group in {place / own, *(place / above for above in own.parents)}:
+            with suppress(FileNotFoundError, ValueError):  # no such group is seen from here; "max" is no limit
+                most = int((group / limit).read_text())
+                left = min(left, most - int((group / used).read_text()) + _given_up(group))
+    return left
+
+
+def _given_up(group: Path) -> int:
+    """Bytes of files that the kernel keeps and would give up first."""
+    stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    return int(stat.get("total_inactive_file", stat.get("inactive_file", 0)))
 
 
 def matrix_rate(device: str, dtype: str) -> float:

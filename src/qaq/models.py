@@ -108,7 +108,12 @@ def device(choice: str) -> str:
 
     if choice != "auto":
         return choice
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    if os.environ.get("CUDA_VISIBLE_DEVICES") and Path("/dev/nvidiactl").exists():
+        log.warning("this process is to see GPU %s, which is not there: on the CPU instead (are launch.workers or launch.ranks more "
+                    "than the GPUs?)", os.environ["CUDA_VISIBLE_DEVICES"])  # fmt: skip
+    return "cpu"
 
 
 def config(directory: Path) -> Any:

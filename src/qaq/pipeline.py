@@ -19,18 +19,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from qaq import card, data, estimate, evaluate, launch, noise, reading, report, score, select
-from qaq.config import SECTIONS, TrainConfig, identity, pairs_for
+from qaq.config import SECTIONS, identity, pairs_for
 from qaq.export import export, gather
 from qaq.job import Job, blank_result, versions
 from qaq.store import Entry, Store, fingerprint, room
 from qaq.tables import RESULTS, conform, digest_of_ids, read, read_jsonl, write
 from qaq.tracking import Stage, Tracker
-from qaq.train.recipe import recipe
+from qaq.train.recipe import determining, recipe
 
 log = logging.getLogger(__name__)
 
 # Raised when a stage's code changes what it makes; part of every key.
-VERSIONS = {"examples": data.VERSION, **reading.VERSIONS, "checkpoint": 3, "solutions": 1, "verdicts": 1,
+VERSIONS = {"examples": data.VERSION, **reading.VERSIONS, "checkpoint": 4, "solutions": 1, "verdicts": 1,
             "calibration": 1}  # fmt: skip
 
 
@@ -229,7 +229,7 @@ def fine_tune(job: Job, examples: Path, subset: pa.Table, pairs: int) -> dict[in
 def _checkpoint(job: Job, examples: Path, subset: pa.Table, pairs: int, settings: dict[str, Any],
                 records: Stage) -> Entry:  # fmt: skip
     base, seed = job.model("target", job.cfg["target"]), settings["seed"]
-    same = {**identity({**settings, "name": None, "seeds": None}, TrainConfig), "seed": seed}
+    same = determining(settings, job.cfg["launch"]["nodes"] * job.cfg["launch"]["ranks"])
     inputs = {"pairs": digest_of_ids(subset["id"].to_pylist()), "model": base.key}
     # What an interrupted training left; no other training may meet it.
     work = job.store.root / "training" / fingerprint({"version": VERSIONS["checkpoint"], **same, **inputs})[:24]
@@ -239,9 +239,7 @@ def _checkpoint(job: Job, examples: Path, subset: pa.Table, pairs: int, settings
         rows = gather(examples, sorted(subset["id"].to_pylist()), ["id", "query", "answer"], out)
         write(pa.Table.from_pylist(list(rows)), out / "rows.parquet")
         job.ranks("qaq.train", _training(base.directory(), out, work, settings))
-        card.write_model_card(
-            out, job.cfg["target"]["name"], {**card.of_subset(job, pairs), **card.of_recipe(settings)}
-        )
+        card.write_model_card(out, job.cfg["target"], {**card.of_subset(job, pairs), **card.of_recipe(settings)})
 
     name = "train" if len(job.cfg["train"]["seeds"]) == 1 else f"train_seed{seed}"
     entry = job.keep(name, job.store.entry("checkpoint", VERSIONS["checkpoint"], same, inputs, build))

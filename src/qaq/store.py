@@ -20,7 +20,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +88,21 @@ def lock(path: Path) -> FileLock:
     return FileLock(path, fallback_to_soft=False)
 
 
+@contextmanager
+def turn(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock at `path`; that another process has it, and so `what` has to wait, is logged."""
+    held = lock(path)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        log.info("%s: another process is at it; waiting for it to end", what)
+        held.acquire()
+    try:
+        yield
+    finally:
+        held.release()
+
+
 @dataclass(frozen=True)
 class Entry:
     """A complete result: its key, its directory, whether it was there already, and the seconds its making took."""
@@ -110,7 +125,7 @@ class Store:
         what, place = self._place(stage, version, settings, inputs)
         key = place.name
         place.parent.mkdir(parents=True, exist_ok=True)
-        with room(place.parent, f"{stage} {key}"), lock(place.with_name(f".{key}.lock")):
+        with room(place.parent, f"{stage} {key}"), turn(place.with_name(f".{key}.lock"), f"{stage} {key}"):
             if place.is_dir() and _sound(place):
                 log.info("%s %s: found, nothing to do", stage, key)
                 return Entry(key, place, True, _made(place)["seconds"])

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Callable
@@ -131,6 +132,27 @@ def test_a_worker_s_last_words_are_in_the_log_where_the_run_says_they_are(place,
     said = (place / "run.log").read_text()
     assert "] the disk is on fire\n" in said
     assert ("Traceback" in said) == traceback
+
+
+def test_a_worker_ends_when_who_started_it_is_gone(place):
+    (place / "waiting.py").write_text("""
+import os, pathlib, signal
+from qaq.launch import request
+pid = pathlib.Path(request()["pid"])
+pid.with_suffix(".tmp").write_text(str(os.getpid()))
+pid.with_suffix(".tmp").rename(pid)
+signal.pause()
+""")
+    start = f"from qaq.launch import workers; workers('waiting', {{'pid': '{place / 'pid'}'}}, 1)"
+    around = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{place}"}
+    starter = subprocess.Popen([sys.executable, "-c", start], env=around)
+    while not (place / "pid").exists():
+        assert starter.poll() is None
+    worker = os.pidfd_open(int((place / "pid").read_text()))
+    starter.kill()
+    starter.wait()
+    assert select.select([worker], [], [], 30)[0]
+    os.close(worker)
 
 
 def test_nothing_is_started_when_nothing_is_left(place):
@@ -268,7 +290,9 @@ def scoring(tiny_model: Path, place: Path) -> dict:
             "passes": settings["passes"]}  # fmt: skip
 
 
-def test_one_worker_two_workers_and_a_slurm_array_give_the_same_bytes(tiny_model, place, slurm_commands):
+def test_one_worker_two_workers_and_a_slurm_array_give_the_same_bytes(tiny_model, place, slurm_commands, monkeypatch):
+    """With as many threads each: a matrix product split over other threads may round otherwise."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     request = scoring(tiny_model, place)
     found = []
     for number, settings in enumerate(({**LOCAL, "workers": 1}, LOCAL, SLURM)):

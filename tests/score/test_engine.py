@@ -151,6 +151,7 @@ def test_the_masks_of_a_long_text_are_not_kept(monkeypatch):
     """Each block has one of its own: those of 200,000 tokens, kept, were gigabytes."""
     model, texts = tiny("Llama"), texts_of([400, 20])
     monkeypatch.setattr(attention, "_BLOCK", 64)
+    monkeypatch.setattr(attention, "_SEEN_AGAIN", 64)
     reader = engine.Engine(model, texts, np.arange(2), 500)
     attention._mask.cache_clear()
     reader.sums(np.array([0]))

@@ -69,7 +69,9 @@ def test_nothing_to_go_on_from(tmp_path):
     assert newest(tmp_path, FACTS) is None
 
 
-def test_the_furthest_are_kept_and_incomplete_ones_are_nobodys_to_remove(work):
-    make(work, 12)
+def test_what_is_behind_the_furthest_goes_and_what_is_beyond_it_is_nobodys_to_remove(work):
+    for step in (8, 12):  # killed before their manifests
+        make(work, step)
+    (work / "aside-1-checkpoint-9").mkdir()
     prune(work, 1)
     assert sorted(folder.name for folder in work.iterdir()) == ["checkpoint-10", "checkpoint-12"]

@@ -1,7 +1,9 @@
 """A training run: its losses are the ones plain transformers gives, its order is the seed's, its files are whole."""
 
 import errno
+import importlib
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,11 +15,13 @@ from transformers import AutoModelForCausalLM, LlamaModel
 from trl import SFTTrainer
 
 from qaq import models
+from qaq.train import setup
 from qaq.train.fit import fit
 from qaq.train.rows import Row, encode
 from qaq.train.setup import check_prepared
 from qaq.train.trainer import Trainer
 
+fit_module = importlib.import_module("qaq.train.fit")  # the package has the function under that name
 SMOKE = Path(__file__).resolve().parents[2] / "conf" / "train" / "smoke.yaml"
 
 
@@ -124,6 +128,26 @@ def test_packing_is_refused_where_rows_would_see_each_other(tiny_model, tmp_path
         run(tiny_model, tmp_path / "run", packing=True)
 
 
+def test_packing_draws_nothing_that_a_training_gone_on_would_draw_otherwise(tiny_model, tmp_path, monkeypatch):
+    settings = {"packing": True, "epochs": 2, "save_steps": 2, "adapter": {"rank": 4, "alpha": 8, "dropout": 0.3}}
+    whole = run(tiny_model, tmp_path / "whole", **settings)
+    with monkeypatch.context() as patched:
+        stop_at(patched, 3, "training_step")
+        with pytest.raises(Killed):
+            run(tiny_model, tmp_path / "run", **settings)
+    assert losses(run(tiny_model, tmp_path / "run", **settings)) == losses(whole)
+    assert same_weights(tmp_path / "whole", tmp_path / "run", 0)
+
+
+def test_a_model_that_draws_says_that_the_way_rows_are_read_now_counts(tiny_model, tmp_path, caplog):
+    drawing = tmp_path / "model"
+    shutil.copytree(tiny_model, drawing)
+    config = json.loads((drawing / "config.json").read_text())
+    (drawing / "config.json").write_text(json.dumps({**config, "attention_dropout": 0.1}))
+    run(drawing, tmp_path / "run")
+    assert "the model's own attention_dropout=0.1" in caplog.text
+
+
 class Killed(BaseException):
     """Stands for a kill: nothing may catch it and tidy up."""
 
@@ -193,15 +217,29 @@ def test_a_full_disk_names_what_is_needed_and_the_checkpoint_that_stays(tiny_mod
             OSError, match=r"no room for checkpoint-4: it needs about .* GB .*; checkpoint-2 is whole and stays"
         ):
             run(tiny_model, tmp_path / "run", epochs=2, save_steps=2)
+    assert [folder.name for folder in (tmp_path / "run/work").glob("*checkpoint-*")] == ["checkpoint-2"]
     again = run(tiny_model, tmp_path / "run", epochs=2, save_steps=2)
     assert [line["step"] for line in again] == [1, 2, 3, 4, 5, 6]
 
 
-def test_when_memory_runs_out_the_settings_that_would_fit_are_named(tiny_model, tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [
+    RuntimeError("PytorchStreamWriter failed writing file data/6: file write failed"), ValueError("something else"),
+])  # fmt: skip
+def test_an_error_on_a_disk_with_room_stays_what_it_is(tiny_model, tmp_path, monkeypatch, error):
+    def fail(self, folder):
+        raise error
+
+    monkeypatch.setattr(Trainer, "_save_optimizer_and_scheduler", fail)
+    with pytest.raises(type(error), match=str(error)):
+        run(tiny_model, tmp_path / "run", save_steps=2)
+
+
+@pytest.mark.parametrize("where", [(setup, "load"), (Trainer, "training_step"), (fit_module, "_save")])
+def test_when_memory_runs_out_the_settings_that_would_fit_are_named(tiny_model, tmp_path, monkeypatch, where):
     def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Trainer, "training_step", full)
+    monkeypatch.setattr(*where, full)
     with pytest.raises(
         MemoryError,
         match=r"train\.micro_batch_size=4 rows .* 1 rank\. Predicted to fit: .*train\.gradient_checkpointing=true",

@@ -6,7 +6,7 @@ from qaq.train.fits import fitting, too_large
 DEEPSEEK = cost.Shape(
     hidden=4096, layers=32, query=4096, key=4096, mlp=11008, vocabulary=32256, tied=False, window=16384
 )
-PAPER = {"micro_batch_size": 4, "gradient_checkpointing": False, "dtype": "bfloat16", "deepspeed": {}}
+PAPER = {"micro_batch_size": 4, "gradient_checkpointing": False, "dtype": "bfloat16", "deepspeed": {}, "adapter": None}
 H100 = 80e9
 
 
@@ -30,3 +30,11 @@ def test_more_room_needs_fewer_changes():
 def test_where_nothing_fits_the_other_ways_are_told():
     assert "train=lora" in too_large(DEEPSEEK, PAPER, 1, 4096, 1e9)
     assert "train=lora" in too_large(None, PAPER, 1, 4096, H100)
+
+
+def test_an_adapter_is_told_nothing_that_would_divide_what_it_does_not_hold():
+    lora = {**PAPER, "adapter": {"rank": 16}}
+    ways = fitting(DEEPSEEK, lora, 1, 4096, 40e9)
+    assert ways
+    assert not any("deepspeed" in way for way in ways)
+    assert "train=lora" not in too_large(DEEPSEEK, lora, 1, 4096, 1e9)

@@ -37,6 +37,7 @@ def test_ranks_and_passes_share_an_update_without_losing_or_doubling_a_row(batch
     dealt = seats(found, whole).reshape(count, whole.passes, ranks, whole.micro)
     for update, places in zip(found, dealt, strict=True):
         assert sorted(places[places >= 0]) == sorted(update[update >= 0])
+        assert (places >= 0).any(axis=(0, 2)).all()  # no rank is idle
 
 
 def test_one_and_a_half_epochs_are_half_again_as_many_updates():

@@ -13,6 +13,8 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM
 
+from qaq.train.trainer import checkpoint_bytes
+
 ROOT = Path(__file__).resolve().parents[2]
 PAIRS = [
     {"id": f"{n:02}", "query": f"write f{n}" + " please" * (n % 3), "answer": "x = x + 1\n" * (1 + n % 4)}
@@ -20,18 +22,18 @@ PAIRS = [
 ]
 
 
-def train(model, out: Path, ranks: int, engine: str) -> tuple[list[float], dict]:
+def train(model, out: Path, ranks: int, engine: str, dtype: str = "float32") -> tuple[list[float], dict]:
     """(losses, weights) of two epochs; an update takes 4 rows, an epoch's last one 3."""
-    done = started(model, out, ranks, engine)
+    done = started(model, out, ranks, engine, dtype)
     assert done.returncode == 0, done.stderr[-4000:]
     lines = [json.loads(line) for line in (out / "training.jsonl").open()]
     return [line["loss"] for line in lines], AutoModelForCausalLM.from_pretrained(out / "model").state_dict()
 
 
-def started(model, out: Path, ranks: int, engine: str) -> subprocess.CompletedProcess:
+def started(model, out: Path, ranks: int, engine: str, dtype: str = "float32") -> subprocess.CompletedProcess:
     deepspeed = yaml.safe_load((ROOT / f"conf/train/deepspeed/{engine}.yaml").read_text())
     settings = {**yaml.safe_load((ROOT / "conf/train/smoke.yaml").read_text()), "system_prompt": None, "deepspeed": deepspeed,
-                "seed": 0, "epochs": 2, "batch_size": 4, "micro_batch_size": 1, "learning_rate": 1e-3, "dtype": "float32",
+                "seed": 0, "epochs": 2, "batch_size": 4, "micro_batch_size": 1, "learning_rate": 1e-3, "dtype": dtype,
                 "max_length": 256, "save_steps": 2}  # fmt: skip
     (out / "work").mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(PAIRS), out / "rows.parquet")
@@ -58,6 +60,18 @@ def test_two_ranks_learn_what_one_process_learns(tiny_model, alone, tmp_path, en
     assert losses == pytest.approx(alone[0], abs=1e-4)
     assert weights.keys() == alone[1].keys()
     assert all(torch.allclose(weights[name], alone[1][name], atol=1e-4) for name in weights)
+    (kept,) = tmp_path.glob("work/checkpoint-4")
+    size = sum(file.stat().st_size for file in kept.rglob("*") if file.is_file())
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    assert (
+        0 <= size - checkpoint_bytes(model, engine != "none") < 150_000
+    )  # the tokenizer, and what a small model's files hold
+
+
+@pytest.mark.parametrize("engine", ["zero2", "zero3"])
+def test_in_bfloat16_only_rounding_differs(tiny_model, tmp_path, engine):
+    losses, _ = train(tiny_model, tmp_path / "two", 2, engine, "bfloat16")
+    assert losses == pytest.approx(train(tiny_model, tmp_path / "alone", 1, "none", "bfloat16")[0], rel=5e-3)
 
 
 def test_one_rank_on_deepspeed_learns_the_same_and_needs_no_launcher(tiny_model, alone, tmp_path):

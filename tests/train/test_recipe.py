@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from qaq.config import TrainConfig
-from qaq.train.recipe import recipe
+from qaq.train.recipe import determining, recipe
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "train"
 
@@ -70,3 +70,14 @@ def test_the_recipe_is_read_without_loading_torch():
     code = "import sys, qaq.train.recipe, qaq.train.fit; assert not {'torch', 'trl', 'transformers'} & set(sys.modules)"
     source = str(CONF.parents[1] / "src")
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": source})
+
+
+def test_how_rows_are_read_is_no_part_of_a_result_unless_dropout_is_drawn_on_the_way():
+    def told(dropout: float, ranks: int, **changes) -> dict:
+        adapter = {"rank": 4, "alpha": 8, "dropout": dropout}
+        return determining(settings("paper", adapter=adapter, seed=0, **changes), ranks)
+
+    assert told(0.0, 1) == told(0.0, 8, micro_batch_size=1, packing=True)
+    assert told(0.1, 1) != told(0.1, 8)
+    assert told(0.1, 1) != told(0.1, 1, micro_batch_size=1)
+    assert determining(settings(seed=0), 1) != determining(settings(seed=1), 1)

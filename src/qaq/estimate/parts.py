@@ -119,11 +119,12 @@ def training(job: Job, pairs: Pairs, timed: bool = True) -> Part:
         return part
     sizes = (shape, settings["gradient_checkpointing"], settings["dtype"] == "bfloat16")
     part.devices = job.cfg["launch"]["nodes"] * job.cfg["launch"]["ranks"]
-    part.memory = cost.training_memory(*sizes, part.devices, settings.get("deepspeed"))
+    adapter = (settings["adapter"] or {}).get("rank")
+    part.memory = cost.training_memory(*sizes, part.devices, settings.get("deepspeed"), adapter)
     once = {**settings, "seed": settings["seeds"][0], "deepspeed": None}  # timed here, in one process
     ask = {"rows": str(pairs.file), "settings": once, "window": shape.window}
     with tempfile.TemporaryDirectory(dir=job.dir) as scratch:
-        alone = _plain(cost.training_memory(*sizes))
+        alone = _plain(cost.training_memory(*sizes, adapter=adapter))
         found = _measured(job, "qaq.train.measure", model, {**ask, "needed": alone}, Path(scratch), timed)
         rows = read(Path(scratch) / "rows.parquet")
     tokens, learned = rows["tokens"].to_numpy(), rows["learned"].to_numpy()

@@ -18,10 +18,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from qaq.launch.work import LOG_FILE, Work, as_shell, environment
+from qaq.launch.work import LOG_FILE, Work, as_shell, end_with_input, environment
 
 log = logging.getLogger(__name__)
 SHARED = False  # whether workers run on other machines too
+_WATCHED = "QAQ_ENDS_WITH_INPUT"  # set for a worker whose input is a pipe from whoever started it
 
 
 class WorkerFailed(RuntimeError):
@@ -78,7 +79,8 @@ def workers(module: str, request: dict[str, Any], count: int, log_file: Path | N
 
 def _run(module: str, request: Path, count: int, log_file: Path | None) -> None:
     command = worker_command(module, request)
-    started = [subprocess.Popen(command, env=_environment(rank, count, log_file)) for rank in range(count)]
+    started = [subprocess.Popen(command, env={**_environment(rank, count, log_file), _WATCHED: "1"}, stdin=subprocess.PIPE)
+               for rank in range(count)]  # fmt: skip
     try:
         statuses = [process.wait() for process in started]
     finally:  # when we are stopped, nobody else would stop them
@@ -129,8 +131,11 @@ def alone(arguments: list[str], source: IO[bytes], directory: Path, channel: int
 def request() -> dict[str, Any]:
     """The request this worker was started with; also sets up its logging, last words included. Called first in a worker.
 
+    A worker started here ends when its starter is gone: nobody would wait for it, and it would hold its locks.
     Of several ranks (torchrun's RANK) the first one speaks; the others say what is wrong, on their own stderr.
     """
+    if os.environ.pop(_WATCHED, None):
+        end_with_input()
     speaks = os.environ.get("RANK", "0") == "0"
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if speaks and os.environ.get(LOG_FILE):

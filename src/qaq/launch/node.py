@@ -7,15 +7,12 @@ gone, by whatever way: its input then ends. A remote shell does not hand on a si
 
 import json
 import os
-import signal
 import socket
-import stat
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qaq.launch.work import FAILED
+from qaq.launch.work import FAILED, end_with_input
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -23,7 +20,7 @@ if TYPE_CHECKING:
 
 def main(options: list[str]) -> int:
     """Exit status: 0 all ranks of this node ended well."""
-    _end_with_input()
+    end_with_input()
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -40,19 +37,6 @@ def main(options: list[str]) -> int:
     except SignalException as stop:
         return 128 + stop.sigval
     return 0
-
-
-def _end_with_input() -> None:
-    """Where the input is a pipe, its end is the starter's end; a terminal or /dev/null says nothing."""
-    mode = os.fstat(0).st_mode
-    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
-        threading.Thread(target=_watch, daemon=True).start()
-
-
-def _watch() -> None:
-    while os.read(0, 4096):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _failures(error: "ChildFailedError", logs: Path) -> list[dict[str, Any]]:

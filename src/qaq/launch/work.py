@@ -4,8 +4,11 @@ import json
 import logging
 import os
 import shlex
+import signal
+import stat
 import sys
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +92,20 @@ def elsewhere(log_file: Path) -> dict[str, str]:
     own = {*_KEEP_MEMORY, *_SHARE_CORES, "PYTHONPATH", "TOKENIZERS_PARALLELISM", LOG_FILE}
     found = environment(log_file)
     return {name: found[name] for name in sorted(found) if name in own or name.startswith(_FORWARDED)}
+
+
+def end_with_input() -> None:
+    """End this process when its starter is gone, by whatever way: where its input is a pipe, that then ends. A terminal or
+    /dev/null says nothing."""
+    mode = os.fstat(0).st_mode
+    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+        threading.Thread(target=_watch_input, daemon=True).start()
+
+
+def _watch_input() -> None:
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def own_programs() -> str:

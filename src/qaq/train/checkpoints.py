@@ -44,10 +44,12 @@ def newest(work: Path, facts: dict[str, Any]) -> tuple[Path, dict[str, Any]] | N
 
 
 def prune(work: Path, keep: int) -> None:
-    """Remove all but the `keep` furthest complete checkpoints. One that is not complete is left for `newest` to judge."""
+    """Remove all but the `keep` furthest complete checkpoints: what is behind the furthest, whole or not, and what was set
+    aside. What is beyond it is left for `newest` to judge."""
     marked = sorted((file.parent for file in work.glob(f"checkpoint-*[0-9]/{MANIFEST}")), key=_step)
-    for folder in marked[:-keep]:
-        (folder / MANIFEST).unlink()  # from here on a kill leaves an incomplete one, not a false one
+    behind = [folder for folder in work.glob("checkpoint-*[0-9]") if _step(folder) < _step(marked[-1])]
+    for folder in {*behind, *work.glob("aside-*")} - {*marked[-keep:]}:
+        (folder / MANIFEST).unlink(missing_ok=True)  # from here on a kill leaves an incomplete one, not a false one
         shutil.rmtree(folder)
 
 

@@ -10,8 +10,8 @@ import logging
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from qaq import cost, hardware, models, tables
 from qaq.progress import Progress
-from qaq.store import lock
+from qaq.store import turn
 from qaq.train import checkpoints, plan, setup
 from qaq.train.fits import too_large
 from qaq.train.rows import Row, counts, encode, fit_length
@@ -45,7 +45,7 @@ def fit(request: dict[str, Any]) -> None:
     setup.check(settings)
     setup.one_device(request["device"])
     rank, _ = setup.ranks()
-    with lock(work / ".lock") if rank == 0 else nullcontext():  # one that outlived its run may still be at it
+    with turn(work / ".lock", f"training in {work}") if rank == 0 else nullcontext():  # one may have outlived its run
         _fit(request, settings, work, Path(request["out"]))
 
 
@@ -58,27 +58,42 @@ def _fit(request: dict[str, Any], settings: dict[str, Any], work: Path, out: Pat
     if setup.ranks()[0] == 0:
         log.info("training on %(trained)s of %(rows)s rows (%(dropped)s dropped, %(truncated)s truncated), "
              "%(tokens)s tokens an epoch", found)  # fmt: skip
+        if settings["adapter"]:
+            log.info("train.adapter: an adapter is trained, not all weights, which departs from the paper")
     batch = settings["batch_size"]
     steps = settings["updates"] or plan.updates(len(rows), batch, settings["epochs"])
     order = plan.order(len(rows), batch, steps, settings["seed"])
     split = plan.split(batch, settings["micro_batch_size"], setup.ranks()[1])
     args = setup.arguments(settings, models.device(request["device"]), work, split, steps)
     setup.quiet()
-    trainer = setup.make_trainer(
-        setup.load(request["model"], settings), tokenizer, args, rows, plan.seats(order, split), settings
-    )
-    trainer.facts = {"order": plan.digest(order, [row.id for row in rows]), "global_batch": batch, "ranks": split.ranks,
-                     "deepspeed": settings["deepspeed"]}  # fmt: skip
-    shape, device = _shape(request["model"]), str(trainer.args.device)
-    longest = max(len(row.ids) for row in rows)
-    last = _train(trainer, work, _costs(rows, order, shape, settings, trainer),
-                  lambda: too_large(shape, settings, split.ranks, longest, hardware.memory(device)))  # fmt: skip
-    _save(trainer, tokenizer, settings, out)
+    shape, device = _shape(request["model"]), str(args.device)
+    with _memory(
+        lambda: too_large(shape, settings, split.ranks, max(len(row.ids) for row in rows), hardware.memory(device))
+    ):
+        trainer = setup.make_trainer(
+            setup.load(request["model"], settings), tokenizer, args, rows, plan.seats(order, split), settings
+        )
+        trainer.facts = {"order": plan.digest(order, [row.id for row in rows]), "global_batch": batch, "ranks": split.ranks,
+                         "deepspeed": settings["deepspeed"]}  # fmt: skip
+        _train(trainer, work, _costs(rows, order, shape, settings, trainer))
+        _save(trainer, tokenizer, settings, out)
     if trainer.is_world_process_zero():
         tables.write_jsonl(listed, out / "rows.jsonl")
         shutil.copyfile(work / TRAINING, out / TRAINING)  # a build that fails after this goes on from `work`
+        last = list(tables.read_jsonl(out / TRAINING))[-1]
         summary = {**found, "limit": limit, "steps": steps, "final_loss": last["loss"], "ranks": split.ranks}
         (out / "counts.json").write_text(json.dumps(summary, indent=1) + "\n")
+
+
+@contextmanager
+def _memory(too_large: Callable[[], str]) -> Iterator[None]:
+    """MemoryError, as `too_large` words it, when the device's memory runs out."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise MemoryError(too_large()) from error
 
 
 def _limit(max_length: int, window: int) -> int:
@@ -113,24 +128,21 @@ def _costs(
     return Costs(epochs, np.array(tokens), np.array(flops), rate * trainer.args.world_size)
 
 
-def _train(trainer: "Trainer", work: Path, costs: "Costs", too_large: Callable[[], str]) -> dict[str, Any]:
-    """Train to the end, from the newest checkpoint there is; the last line of training.jsonl."""
-    import torch
+def _train(trainer: "Trainer", work: Path, costs: "Costs") -> None:
+    """Train to the end, from the newest checkpoint there is."""
+    from qaq.train.record import Record
 
-    from qaq.train.record import Record, rewind
-
-    found = _newest(trainer, work)
-    done = found[1]["step"] if found else 0
+    trainer.record, found, done = work / TRAINING, _newest(trainer, work), 0
     first = trainer.is_world_process_zero()
-    last = rewind(work / TRAINING, done) if first else {}
+    if found:
+        done = found[1]["step"]
+        if first:  # a killed run wrote lines beyond its checkpoint, and may have cut the last one short
+            shutil.copyfile(found[0] / TRAINING, trainer.record)
+    elif first:
+        trainer.record.unlink(missing_ok=True)
     with Progress("training", int(costs.tokens[done:].sum()), "tokens") if first else nullcontext() as progress:
-        record = Record(work / TRAINING, progress, costs, str(trainer.args.device))
-        trainer.add_callback(record)
-        try:
-            trainer.train(resume_from_checkpoint=str(found[0]) if found else None)
-        except torch.OutOfMemoryError as error:
-            raise MemoryError(too_large()) from error
-    return record.last or last
+        trainer.add_callback(Record(trainer.record, progress, costs, str(trainer.args.device)))
+        trainer.train(resume_from_checkpoint=str(found[0]) if found else None)
 
 
 def _newest(trainer: "Trainer", work: Path) -> tuple[Path, dict[str, Any]] | None:
@@ -179,17 +191,22 @@ def _save(trainer: "Trainer", tokenizer: Any, settings: dict[str, Any], out: Pat
     import torch
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
+    if not out.is_dir():
+        raise FileNotFoundError(f"{out} is gone: the run that asked for this model has ended; run it again to go on")
+    first, divided = trainer.is_world_process_zero(), setup.engine(settings["deepspeed"]) == "zero3"
+    if not first and not divided:
+        return
     dtype = getattr(torch, settings["dtype"])
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
-    if not trainer.is_world_process_zero():
+    if not first:
         return
     if settings["adapter"]:
         model.save_pretrained(out / "adapter")
-        model = model.merge_and_unload().to(dtype)
+        model = model.merge_and_unload()
         state = model.state_dict()
     same: dict[int, torch.Tensor] = {}  # tied weights stay one tensor
-    state = {name: same.setdefault(value.data_ptr(), value.to(dtype)) for name, value in state.items()}
+    state = {name: same.setdefault(value.data_ptr(), value.to("cpu", dtype)) for name, value in state.items()}
     unset_hf_deepspeed_config()  # a model made under it would be divided
     with torch.device("meta"):  # the trained one may be divided, and what is written of dtypes is read off the model
         shell = type(model)._from_config(model.config, dtype=dtype)

@@ -27,8 +27,10 @@ def fitting(shape: cost.Shape, settings: dict[str, Any], ranks: int, longest: in
     engines: list[tuple[str | None, Any]] = [(None, settings["deepspeed"])]
     engines += [(f"train/deepspeed={name}", {"zero_optimization": zero}) for name, zero in _ENGINES.items()]
 
+    adapter = (settings["adapter"] or {}).get("rank")
+
     def needed(rows: int, checkpointing: bool, engine: dict[str, Any] | None) -> float:
-        memory = cost.training_memory(shape, checkpointing, settings["dtype"] == "bfloat16", ranks, engine)
+        memory = cost.training_memory(shape, checkpointing, settings["dtype"] == "bfloat16", ranks, engine, adapter)
         return memory.of(rows * longest)
 
     below = min(room, needed(micro, settings["gradient_checkpointing"], settings["deepspeed"]) - 1)  # that did not fit
@@ -49,5 +51,7 @@ def too_large(shape: cost.Shape | None, settings: dict[str, Any], ranks: int, lo
     ways = fitting(shape, settings, ranks, longest, room) if shape else []
     if ways:
         return f"{said}. Predicted to fit: {'; or '.join(ways)}"
-    return (f"{said}, and no setting here is predicted to fit: lower train.max_length, use more ranks with "
-            "train/deepspeed=zero3, or train an adapter (train=lora)")  # fmt: skip
+    others = (
+        "" if settings["adapter"] else ", use more ranks with train/deepspeed=zero3, or train an adapter (train=lora)"
+    )
+    return f"{said}, and no setting here is predicted to fit: lower train.max_length{others}, or take a smaller model"

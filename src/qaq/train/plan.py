@@ -59,9 +59,13 @@ def order(rows: int, batch_size: int, count: int, seed: int) -> np.ndarray:
 
 
 def seats(order: np.ndarray, split: Split) -> np.ndarray:
-    """The order in the sequence a loader deals it out: pass by pass, rank by rank; int32 [updates x slots], -1 is empty."""
+    """The order in the sequence a loader deals it out: pass by pass, rank by rank; int32 [updates x slots], -1 is empty.
+
+    Within a pass every rank gets a row before one gets its second, so that empty slots leave none idle.
+    """
     spare = np.full((len(order), split.slots - order.shape[1]), -1, np.int32)
-    return np.concatenate([order, spare], axis=1).reshape(-1)
+    rows = np.concatenate([order, spare], axis=1).reshape(len(order), split.passes, split.micro, split.ranks)
+    return rows.swapaxes(2, 3).reshape(-1)
 
 
 def digest(order: np.ndarray, ids: list[str]) -> str:

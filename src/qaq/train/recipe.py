@@ -7,6 +7,8 @@ its rows nothing is known, so no value is made up: another share needs them give
 import itertools
 from typing import Any
 
+from qaq.config import TrainConfig, identity
+
 # A budget is rounded to whole pairs, so a subset's share is near its row, rarely on it.
 SHARE_TOLERANCE = 0.005
 
@@ -26,6 +28,19 @@ def recipe(settings: dict[str, Any], share: float) -> dict[str, Any]:
             raise ValueError(f"train.{name}={value}: must be {'a whole number ' if kind is int else ''}above 0")
         found[name] = kind(value)
     return {**settings, **found, "by_share": None}
+
+
+def determining(settings: dict[str, Any], ranks: int) -> dict[str, Any]:
+    """What of a training's settings its result follows from. How rows are read is no part of it, unless an adapter's dropout
+    is drawn while they are."""
+    found = {**identity({**settings, "name": None, "seeds": None}, TrainConfig), "seed": settings["seed"]}
+    if (settings["adapter"] or {}).get("dropout"):
+        found["read"] = {
+            "micro_batch_size": settings["micro_batch_size"],
+            "packing": settings["packing"],
+            "ranks": ranks,
+        }
+    return found
 
 
 def _row(settings: dict[str, Any], share: float) -> dict[str, float] | None:

@@ -40,7 +40,6 @@ class Record(TrainerCallback):
     def __init__(self, path: Path, progress: Progress, costs: Costs, device: str) -> None:
         self.path, self.progress, self.costs, self.device = path, progress, costs, device
         self.start = time.monotonic()
-        self.last: dict[str, Any] = {}
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl,
                       **_: Any) -> None:  # fmt: skip
@@ -75,20 +74,4 @@ class Record(TrainerCallback):
                 "share_of_peak": self.costs.share(step, seconds), "memory_bytes": hardware.peak(self.device)}  # fmt: skip
         with self.path.open("a", encoding="utf-8") as out:
             out.write(json.dumps(line) + "\n")
-        self.last = line
         self.progress.add(tokens)
-
-
-def rewind(path: Path, step: int) -> dict[str, Any]:
-    """Drop the lines after `step`: a killed run wrote them beyond its last checkpoint. Returns the last one kept."""
-    kept = [line for line in _whole(path) if line["step"] <= step]
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text("".join(json.dumps(line) + "\n" for line in kept))
-    scratch.rename(path)
-    return kept[-1] if kept else {}
-
-
-def _whole(path: Path) -> list[dict[str, Any]]:
-    """All lines, but for a last one that a kill cut short."""
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]

@@ -3,6 +3,7 @@
 Departures from TRL's defaults are all in `arguments`, each with its reason.
 """
 
+import logging
 import os
 import socket
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from qaq.train.trainer import Trainer
 
+
+log = logging.getLogger(__name__)
 
 _DEEPSPEED = {"zero_optimization", "comms_logger", "wall_clock_breakdown", "steps_per_print", "aio"}
 
@@ -115,14 +118,18 @@ def _warmup(fraction: float) -> float:
 def _deepspeed(settings: dict[str, Any], split: Split) -> dict[str, Any] | None:
     """DeepSpeed's own settings, completed by what follows from the recipe.
 
-    `torch_autocast` and not DeepSpeed's `bf16`: the same float32 weights and bfloat16 arithmetic as without DeepSpeed.
+    `torch_autocast` and not DeepSpeed's `bf16`: the same float32 weights and bfloat16 arithmetic as without DeepSpeed. Ranks
+    exchange float32 gradients; under ZeRO-3 those of the matrices are bfloat16, as are the gathered matrices, which arithmetic
+    reads in that format anyway: gathered in float32, autocast would keep a copy of every one.
     """
     if not settings["deepspeed"]:
         return None
-    half = settings["dtype"] == "bfloat16"
+    autocast = {"enabled": settings["dtype"] == "bfloat16", "dtype": "bfloat16"}
+    if engine(settings["deepspeed"]) != "zero3":
+        autocast["lower_precision_safe_modules"] = []  # gradients are added up in float32
     return {**settings["deepspeed"], "train_micro_batch_size_per_gpu": split.micro,
             "gradient_accumulation_steps": split.passes, "gradient_clipping": settings["max_grad_norm"],
-            "bf16": {"enabled": False}, "torch_autocast": {"enabled": half, "dtype": "bfloat16"},
+            "bf16": {"enabled": False}, "torch_autocast": autocast,
             "zero_allow_untested_optimizer": True, "zero_force_ds_cpu_optimizer": False}  # fmt: skip
 
 
@@ -143,7 +150,14 @@ def load(directory: str, settings: dict[str, Any]) -> Any:
     from transformers import AutoModelForCausalLM
 
     dtype = getattr(torch, settings["dtype"]) if settings["adapter"] else torch.float32
-    return AutoModelForCausalLM.from_pretrained(directory, dtype=dtype, local_files_only=True)
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype, local_files_only=True)
+    config = model.config.get_text_config().to_dict()
+    drawn = [f"{name}={value:g}" for name, value in config.items()
+             if name.endswith(("dropout", "pdrop")) and isinstance(value, float) and value > 0]  # fmt: skip
+    if drawn:
+        log.warning("the model's own %s: how rows are read (micro-batches, packing, ranks) now changes what is drawn, and so "
+                    "the result a little, under the same key", ", ".join(drawn))  # fmt: skip
+    return model
 
 
 def make_trainer(model: Any, tokenizer: Any, args: "SFTConfig", rows: list[Row], seats: np.ndarray,
@@ -160,6 +174,7 @@ def make_trainer(model: Any, tokenizer: Any, args: "SFTConfig", rows: list[Row],
     trainer.remove_callback(PrinterCallback)
     check_prepared(trainer.train_dataset, rows)
     trainer.seats, trainer.keep = seats.tolist(), settings["keep_checkpoints"]
+    trainer.longest = max((row.ids for row in rows), key=len)
     return trainer
 
 
