@@ -35,3 +35,4 @@ if __name__ == "__main__":
     distributed.barrier()
     kept = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "HF_HOME")}
     (Path(asked["out"]) / f"{rank}.json").write_text(json.dumps({"sum": int(total), **kept}))
+    distributed.destroy_process_group()

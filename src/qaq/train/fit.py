@@ -47,6 +47,7 @@ def fit(request: dict[str, Any]) -> None:
     rank, _ = setup.ranks()
     with turn(work / ".lock", f"training in {work}") if rank == 0 else nullcontext():  # one may have outlived its run
         _fit(request, settings, work, Path(request["out"]))
+        _part()
 
 
 def _fit(request: dict[str, Any], settings: dict[str, Any], work: Path, out: Path) -> None:
@@ -94,6 +95,15 @@ def _memory(too_large: Callable[[], str]) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise MemoryError(too_large()) from error
+
+
+def _part() -> None:
+    """Ranks take leave of each other: one that just ends may be aborted by the threads that talk to the others."""
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
 
 
 def _limit(max_length: int, window: int) -> int:
