@@ -83,7 +83,7 @@ def sampling(seeds: list[int], limit: int, temperature: float, top_p: float) -> 
     draws_BT = torch.stack(draws)
 
     def choose(logits_BV: torch.Tensor, rows_B: torch.Tensor, step: int) -> torch.Tensor:
-        chances_BV, ids_BV = torch.softmax(logits_BV.float() / temperature, -1).sort(-1, descending=True, stable=True)
+        chances_BV, ids_BV = torch.softmax(logits_BV.float() / temperature, -1).sort(stable=True, dim=-1, descending=True)
         upto_BV = chances_BV.cumsum(-1)
         nucleus_BV = upto_BV - chances_BV < top_p  # the most likely token is always in
         mass_B1 = (chances_BV * nucleus_BV).sum(-1, keepdim=True)
