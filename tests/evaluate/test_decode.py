@@ -13,8 +13,7 @@ STOPS = protocol.Chat.stops("humaneval")
 
 @pytest.fixture(scope="module")
 def loaded(tiny_model):
-    model, tokenizer = models.load(tiny_model, "float32", "cpu")
-    return decode.prepared(model), tokenizer
+    return models.load(tiny_model, "float32", "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -67,19 +66,16 @@ def by_parity(new_BT: torch.Tensor) -> torch.Tensor:
 
 
 def stepwise(model, ids: list[int], count: int) -> list[int]:
-    """transformers' own attention, all of the text read anew for every token."""
-    ids, ours = list(ids), model.config._attn_implementation
-    model.set_attn_implementation("sdpa")
+    """Without a cache: all of the text read anew for every token."""
+    ids = list(ids)
     for _ in range(count):
         with torch.no_grad():
             ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))
-    model.set_attn_implementation(ours)
     return ids[-count:]
 
 
 def test_greedy_is_what_the_model_finds_most_likely_one_token_at_a_time(loaded):
     model, tokenizer = loaded
-    assert model.config._attn_implementation == "qaq_decode"
     ids = chat.encode(tokenizer, ["def add(a, b):"])[0]
     long = decode._ROOM + 9  # the cache has to grow
     assert decode.replies(model, [ids], [long], 0, never)[0] == decode.Reply(stepwise(model, ids, long), True)

@@ -80,9 +80,9 @@ class Room:
 
     def __init__(self, request: dict[str, Any], asking: Asking) -> None:
         settings = self.settings = request["settings"]
-        model, _ = models.load(Path(request["model"]), settings["dtype"], models.device(request["device"]))
-        self.model, self.pad = decode.prepared(model), asking.tokenizer.pad_token_id
-        ends = decode.end_tokens(model.generation_config, asking.tokenizer, asking.protocol.tail)
+        self.model, _ = models.load(Path(request["model"]), settings["dtype"], models.device(request["device"]))
+        self.pad = asking.tokenizer.pad_token_id
+        ends = decode.end_tokens(self.model.generation_config, asking.tokenizer, asking.protocol.tail)
         self.ended = functools.cache(lambda data: decode.stopping(asking.tokenizer, ends, asking.protocol.stops(data)))
 
     def __call__(self, units: list[Unit], prompts: list[list[int]], limits: list[int]) -> list[decode.Reply]:
