@@ -266,6 +266,7 @@ def assess(job: Job, checkpoints: dict[int, Entry]) -> None:
         for seed, checkpoint in checkpoints.items():
             name = "evaluate" if len(checkpoints) == 1 else f"evaluate_seed{seed}"
             results += _measure(job, name, lambda made=checkpoint: made.path / "model", checkpoint.key, label, seed)
+        job.result["benchmark"] = evaluate.identity(job.cfg["evaluate"])
         job.result["calibration"] = _calibrate(job)
         job.result["values"] = conform(results, RESULTS).to_pylist()
         records.log_all(job.result["values"])
