@@ -46,10 +46,9 @@ def test_a_program_is_sanitized_as_by_evalplus_and_what_cannot_be_read_is_left()
     program = (
         "import os\nprint('x')\ndef f(x):\n    return g(x)\ndef g(x):\n    return 1\ndef h(x):\n    return 2\nf(1)"
     )
-    found = solutions._cleaned([program, "", "def f():\n    return '\0'", DEEP, program], ["f"] * 5)
-    assert found[0] == found[4] == "import os\ndef f(x):\n    return g(x)\ndef g(x):\n    return 1"
-    assert found[1] == ""
-    assert found[2:4] == [None, None]
+    found = solutions._cleaned([program, "", DEEP, program], ["f"] * 4)
+    assert found[0] == found[3] == "import os\ndef f(x):\n    return g(x)\ndef g(x):\n    return 1"
+    assert found[1:3] == ["", None]
 
 
 def test_a_program_over_the_limit_of_processor_time_is_left_as_it_is(monkeypatch):

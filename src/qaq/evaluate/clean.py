@@ -42,7 +42,7 @@ def cleaned(program: str, entry_point: str) -> str | None:
     signal.setitimer(signal.ITIMER_PROF, _LIMIT)
     try:
         return sanitize.sanitize(program, entry_point)
-    except (_TooLong, ValueError, RecursionError, MemoryError):  # ValueError: a null byte, a lone surrogate
+    except (_TooLong, ValueError, RecursionError, MemoryError):  # ValueError: a lone surrogate
         return None
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
