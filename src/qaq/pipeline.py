@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from qaq import card, data, estimate, evaluate, launch, noise, reading, report, score, select
-from qaq.config import SECTIONS, identity, pairs_for
+from qaq.config import ESTIMATE, SECTIONS, identity, pairs_for
 from qaq.export import export, gather
 from qaq.job import Job, blank_result, versions
 from qaq.store import Entry, Store, fingerprint, room
@@ -30,7 +30,7 @@ from qaq.train.recipe import determining, recipe
 log = logging.getLogger(__name__)
 
 # Raised when a stage's code changes what it makes; part of every key.
-VERSIONS = {"examples": data.VERSION, **reading.VERSIONS, "checkpoint": 4, "solutions": 1, "verdicts": 1,
+VERSIONS = {"examples": data.VERSION, **reading.VERSIONS, "checkpoint": 4, "solutions": 2, "verdicts": 2,
             "calibration": 1}  # fmt: skip
 
 
@@ -67,6 +67,8 @@ def _facts(cfg: dict[str, Any]) -> dict[str, Any]:
 
 def _stages(job: Job) -> None:
     wanted = job.cfg["stages"]
+    if {"evaluate", ESTIMATE} & set(wanted):  # a benchmark that cannot be had is told now, not after the training
+        job.cfg = {**job.cfg, "evaluate": evaluate.ready(job.cfg["evaluate"], job.store.root / "benchmarks")}
     examples = load(job)
     if "estimate" in wanted:
         estimate.run(job, examples)
@@ -262,6 +264,7 @@ def assess(job: Job, checkpoints: dict[int, Entry]) -> None:
         for seed, checkpoint in checkpoints.items():
             name = "evaluate" if len(checkpoints) == 1 else f"evaluate_seed{seed}"
             results += _measure(job, name, lambda made=checkpoint: made.path / "model", checkpoint.key, label, seed)
+        job.result["benchmark"] = evaluate.identity(job.cfg["evaluate"])
         job.result["calibration"] = _calibrate(job)
         job.result["values"] = conform(results, RESULTS).to_pylist()
         records.log_all(job.result["values"])
@@ -272,22 +275,27 @@ def _measure(job: Job, stage: str, model: Callable[[], Path], key: str, label: s
     """RESULTS of one model, trained with `seed`. What it said and what came of it are kept apart: grading again does not generate again."""
     settings = job.cfg["evaluate"]
 
+    what, keyed = evaluate.asking_identity(settings), {"model": key}
+    # The replies of a generation that was stopped; none with other settings may meet them.
+    work = job.store.root / "replies" / fingerprint({"version": VERSIONS["solutions"], **what, **keyed})[:24]
+
     def generate(out: Path) -> None:
         request = {"model": str(model()), "settings": settings}
-        job.worker("qaq.evaluate.generate", {**request, "out": str(out)})
+        job.workers("qaq.evaluate.generate", {**request, "shards": str(work)}, evaluate.left(work, settings))
+        evaluate.collect(work, settings, out)
         _score_canonical(job, request, label, out)
 
     def grade(out: Path) -> None:
         verdicts = evaluate.grade(evaluate.tasks(settings), read(said.path / "solutions.parquet"), settings)
         write(verdicts, out / "verdicts.parquet")
 
-    what = evaluate.identity(settings)
-    said = job.store.entry("solutions", VERSIONS["solutions"], what, {"model": key}, generate)
+    said = job.store.entry("solutions", VERSIONS["solutions"], what, keyed, generate)
+    shutil.rmtree(work, ignore_errors=True)
     job.keep(f"{stage}_solutions", said)
     entry = job.store.entry("verdicts", VERSIONS["verdicts"], _grading(settings), {"solutions": said.key}, grade)
     job.keep(stage, entry)
     write(read(entry.path / "verdicts.parquet"), job.dir / f"verdicts{stage.removeprefix('evaluate')}_{label}.parquet")
-    rows = evaluate.results(settings["benchmark"], said.path, entry.path)
+    rows = evaluate.results(settings["benchmark"] + evaluate.partial(settings), said.path, entry.path)
     return [_result_row(job, label, seed, row) for row in rows]
 
 

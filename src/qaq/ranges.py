@@ -10,6 +10,7 @@ from qaq.config import ESTIMATE, STAGES, Dtype
 
 _POSITIVE = ("train.epochs", "train.max_length", "train.micro_batch_size", "train.save_steps", "train.keep_checkpoints",
              "evaluate.max_new_tokens", "evaluate.seconds", "evaluate.memory_mb", "evaluate.batch_size", "evaluate.workers",
+             "evaluate.samples",
              "scorer.tokens_per_shard", "launch.workers", "launch.nodes", "launch.ranks", "estimate.pairs",
              "estimate.seconds")  # fmt: skip
 _AT_LEAST_ONE_OR_NULL = ("data.limit", "evaluate.limit", "scorer.max_length", "scorer.tokens_per_batch", "train.updates",
@@ -24,6 +25,8 @@ def check(cfg: DictConfig) -> None:
     _in_range("train.warmup", cfg.train.warmup, 0, 1)
     _in_range("estimate.flops_share", cfg.estimate.flops_share, 0.01, 1)
     _in_range("estimate.bandwidth_share", cfg.estimate.bandwidth_share, 0.01, 1)
+    _in_range("evaluate.temperature", cfg.evaluate.temperature, 0, 10)
+    _in_range("evaluate.top_p", cfg.evaluate.top_p, 0.01, 1)
     for option in _AT_LEAST_ONE_OR_NULL:
         value = OmegaConf.select(cfg, option)
         if value is not None and value < 1:

@@ -90,7 +90,7 @@ def _check_rooms(cfg: DictConfig) -> None:
     """What only a room knows: the names it accepts and the values it can use."""
     values = config.plain(cfg)
     noise.check(values["data"])
-    evaluate.check(values["evaluate"]["benchmark"])
+    evaluate.check(canonical(values["evaluate"]))
     launch.check(canonical(values["launch"]))
     for name in values["scorer"]["passes"]:
         if name not in score.PASSES:

@@ -118,8 +118,11 @@ def summary(result: dict[str, Any]) -> str:
     if result.get("noise"):
         parts += _noise_tables(result)
     if result["values"]:
-        rows = [[_model(r, result["values"]), r["metric"], interval(r), r["tasks"]] for r in result["values"]]
-        parts.append(table("results (95% interval)", ("model", "metric", "value", "tasks"), rows))
+        rows = [
+            [_model(r, result["values"]), r["benchmark"], r["metric"], interval(r), r["tasks"]]
+            for r in result["values"]
+        ]
+        parts.append(table("results (95% interval)", ("model", "benchmark", "metric", "value", "tasks"), rows))
     return "\n\n".join(parts)
 
 

@@ -47,7 +47,9 @@ METRICS = _schema("METRICS", "id", id=_s, **{f"{side}{m}": _f64 for side in ("",
 # rank counts from 0, best first; priority is the value that ranked the pair; stratum is its decile of PPL(Q).
 SUBSET = _schema("SUBSET", "rank", rank=_i64, id=_s, priority=_f64, stratum=_i32)
 
-SOLUTIONS = _schema("SOLUTIONS", "task_id sample", task_id=_s, sample=_i32, solution=_s, tokens=_i32, capped=_b)
+# raw is the reply as it was said; solution is the program cut out of it and, where `cleaned`, sanitized.
+SOLUTIONS = _schema("SOLUTIONS", "task_id sample", task_id=_s, sample=_i32, solution=_s, raw=_s, tokens=_i32, capped=_b,
+                    cleaned=_b)  # fmt: skip
 
 # status is one of pass, fail, timeout, error; plus_passed is null where the benchmark has no extended tests.
 VERDICTS = _schema("VERDICTS", "task_id sample", task_id=_s, sample=_i32, base_passed=_b, plus_passed=_b, status=_s,

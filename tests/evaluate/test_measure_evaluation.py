@@ -41,9 +41,9 @@ def test_tokens_are_those_that_are_asked_and_scored(tiny_model, tmp_path):
 
     measure.measure(asked(tiny_model, tmp_path, weights=False))
     counted = tables.read(tmp_path / "prompts.parquet").to_pydict()
-    room = generate.load({"model": str(tiny_model), "settings": SETTINGS, "device": "cpu"})
-    tables.write(generate.canonical(room.frame, measure.benchmark.tasks(SETTINGS)), tmp_path / "canonical.parquet")
-    write_continuations(tmp_path / "canonical.parquet", room.tokenizer, tmp_path)
+    asking = generate.Asking.of({"model": str(tiny_model), "settings": SETTINGS})
+    tables.write(generate.canonical(asking, measure.benchmark.tasks(SETTINGS)), tmp_path / "canonical.parquet")
+    write_continuations(tmp_path / "canonical.parquet", asking.tokenizer, tmp_path)
     lengths = open_texts(tmp_path / "continuation").length.tolist()
     assert [c + t for c, t in zip(counted["context"], counted["target"], strict=True)] == lengths
     assert not (tmp_path / "measured.json").exists()

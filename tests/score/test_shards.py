@@ -16,7 +16,7 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qaq.score import shards as module
+from qaq import shards as module
 from qaq.score import texts
 from qaq.score.shards import SCHEMA, Shards, cut
 from qaq.score.spans import Text

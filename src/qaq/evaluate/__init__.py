@@ -1,13 +1,21 @@
-"""Evaluation: a model -> SOLUTIONS (worker `generate`) -> VERDICTS (`grade`, torch-free) -> pass@1 with its interval.
+"""Evaluation: a model -> replies (worker `generate`) -> SOLUTIONS (`solutions`) -> VERDICTS (`grade`, torch-free) -> pass@1 with
+its interval.
 
-A new benchmark is an entry of `benchmark._READERS`; a stronger sandbox replaces `sandbox.run`.
+benchmark.py         the tasks, downloaded or packaged, with their digests
+protocol.py          how a model is asked and where its reply ends
+generate.py          worker: the replies, batch by batch; decode.py and vllm_generator.py decode
+solutions.py         replies -> programs; clean.py is the process that sanitizes them
+
+A new benchmark is an entry of `benchmark.RELEASES`; a stronger sandbox replaces `sandbox.run`.
 """
 
-from qaq.evaluate.benchmark import Task, check, identity, tasks
+from qaq.evaluate.benchmark import Task, identity, partial, ready, tasks
 from qaq.evaluate.grade import calibrate, grade, grade_canonical
 from qaq.evaluate.grade import identity as grading_identity
 from qaq.evaluate.results import results
+from qaq.evaluate.solutions import check, collect, left
+from qaq.evaluate.solutions import identity as asking_identity
 from qaq.evaluate.statistics import PassRate, pass_at_1
 
-__all__ = ["PassRate", "Task", "calibrate", "check", "grade", "grade_canonical", "grading_identity", "identity", "pass_at_1",
-           "results", "tasks"]  # fmt: skip
+__all__ = ["PassRate", "Task", "asking_identity", "calibrate", "check", "collect", "grade", "grade_canonical",
+           "grading_identity", "identity", "left", "partial", "pass_at_1", "ready", "results", "tasks"]  # fmt: skip

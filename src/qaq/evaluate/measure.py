@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from qaq import chat, hardware, models, tables
-from qaq.evaluate import benchmark, decode, generate, protocol
+from qaq.evaluate import benchmark, decode, generate, solutions
 from qaq.launch import request
 
 _STEPS = 16  # of the full batch
@@ -28,15 +28,14 @@ def measure(request: dict[str, Any]) -> None:
     says they are there, measured.json: see `_measured`.
     """
     settings, out = request["settings"], Path(request["out"])
-    tasks, tokenizer = benchmark.tasks(settings), models.tokenizer(Path(request["model"]))
-    frame = chat.frame(tokenizer, settings["system_prompt"])
-    prompts = [len(ids) for ids in chat.encode(tokenizer, [protocol.prompt(frame, task) for task in tasks])]
-    right = generate.canonical(frame, tasks)
-    context, target = ([len(ids) for ids in chat.encode(tokenizer, right[name].to_pylist())]
+    tasks, asking = benchmark.tasks(settings), generate.Asking.of(request)
+    prompts = [len(ids) for ids in asking.prompts(tasks)]
+    right = generate.canonical(asking, tasks)
+    context, target = ([len(ids) for ids in chat.encode(asking.tokenizer, right[name].to_pylist())]
                        for name in ("context", "target"))  # fmt: skip
     tables.write(pa.table({"prompt": prompts, "context": context, "target": target}), out / "prompts.parquet")
     if request["weights"]:
-        found = _measured(request, tasks, max(prompts))
+        found = _measured(request, asking, max(prompts))
         (out / "measured.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
@@ -51,22 +50,26 @@ def generation(prompts: list[int], size: int, replies: list[int], token: float, 
     return total
 
 
-def _measured(request: dict[str, Any], tasks: list[benchmark.Task], longest: int) -> dict[str, Any]:
+def _measured(request: dict[str, Any], asking: generate.Asking, longest: int) -> dict[str, Any]:
     """{token: seconds a prompt token, step: [c0, c1], replies: tokens of those that were answered to the end, work:
     seconds of asking every task, loading, timed, done: seconds}."""
-    settings, device = request["settings"], models.device(request["device"])
-    tokens = min(settings["batch_size"], len(tasks)) * (longest + settings["max_new_tokens"])
+    settings, device, units = (
+        request["settings"],
+        models.device(request["device"]),
+        solutions.units(request["settings"]),
+    )
+    tokens = min(settings["batch_size"], len(units)) * (longest + settings["max_new_tokens"])
     if reason := hardware.lacking(request["needed"]["fixed"] + tokens * request["needed"]["token"], device):
         return {"not_measured": reason}
     start = time.monotonic()
-    room = generate.load(request)
+    room = generate.Room(request, asking)
     loading = time.monotonic() - start
-    asked = _Asked(room, tasks, settings)
+    asked = _Asked(room, asking, units)
     found = _timed(asked, request["seconds"])
     lengths = [len(prompt) for prompt in asked.prompts]
     work = generation(lengths, settings["batch_size"], found["replies"], found["token"], found["step"])
     few, mean = len(found["replies"]), float(np.mean(found["replies"]))
-    error = 0.0 if few == len(tasks) else float(np.std(found["replies"])) / few**0.5 / mean
+    error = 0.0 if few == len(units) else float(np.std(found["replies"])) / few**0.5 / mean
     return {**found, "work": work, "error": error, "loading": loading, "done": found["timed"], "peak_bytes": hardware.peak(device),
             **hardware.describe(device)}  # fmt: skip
 
@@ -74,19 +77,15 @@ def _measured(request: dict[str, Any], tasks: list[benchmark.Task], longest: int
 class _Asked:
     """A loaded model and its prompts; calling it asks for some, with a limit, and tells the seconds."""
 
-    def __init__(self, room: generate.Room, tasks: list[benchmark.Task], settings: dict[str, Any]) -> None:
-        self.room, self.settings = room, settings
-        self.window = models.window(room.model.config)
-        self.prompts = chat.encode(room.tokenizer, [protocol.prompt(room.frame, task) for task in tasks])
-        ends = decode.end_tokens(room.model, room.tokenizer, room.frame.tail)
-        self.ended = decode.stopping(room.tokenizer, ends, protocol.STOPS)
+    def __init__(self, room: generate.Room, asking: generate.Asking, units: list[solutions.Unit]) -> None:
+        self.room, self.asking, self.units, self.settings = room, asking, units, room.settings
+        self.prompts = asking.prompts([unit.task for unit in units])
 
     def __call__(self, rows: list[int], limit: int) -> tuple[float, list[int]]:
         """(seconds, tokens of each reply) of at most `limit` tokens each."""
-        limits = [min(limit, self.window - len(self.prompts[i])) for i in rows]
+        prompts = [self.prompts[i] for i in rows]
         start = time.monotonic()
-        said = decode.greedy(self.room.model, [self.prompts[i] for i in rows], limits, self.room.tokenizer.pad_token_id,
-                             self.ended)  # fmt: skip
+        said = self.room([self.units[i] for i in rows], prompts, self.asking.limits(prompts, limit))
         return time.monotonic() - start, [max(len(reply.tokens), 1) for reply in said]
 
 

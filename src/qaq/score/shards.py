@@ -1,114 +1,31 @@
-"""Likelihoods kept record by record, in files that a kill, a torn disk or a second process cannot spoil.
-
-A folder holds the likelihoods of one pass under one reading (model, template, protocol, dtype); another setting is another
-folder. A shard is a few thousand tokens' worth of records, written beside and renamed, its name the digest of its ids and
-of its bytes. What is there is read back only if the bytes still match; what does not match is set aside and done again.
+"""Likelihoods kept record by record (`qaq.shards`): a folder for each pass, a shard for a few thousand tokens' worth of texts.
 
 The records still missing are sorted by (length, id) and cut greedily. Taking finished shards out of that list does not move
 the other cuts, so after a kill, or beside another process, the same shards come out, hence the same bytes.
 """
 
-import hashlib
-import io
-import logging
-import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from filelock import Timeout
 
-from qaq.store import lock, room
-
-log = logging.getLogger(__name__)
+from qaq import shards
 
 # A row: id, then for each target of the pass its summed NLL (nats; NaN where the text did not fit the window) and tokens.
 SCHEMA = pa.schema([("id", pa.string()), ("nll_sum", pa.list_(pa.float64())), ("tokens", pa.list_(pa.int32()))])
 
 
-class Shards:
-    """The shards under `folder`."""
+class Shards(shards.Shards):
+    """The shards of one pass under `folder`."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.looked: set[str] = set()  # sound files `_open` has read
-        self.held: set[str] = set()  # ids in them
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def read(self) -> pa.Table:
-        """Every sound record once; a file whose bytes do not match its name is set aside with a message.
-
-        Two runs whose records overlap may both have scored some at the same moment: the first file's count.
-        """
-        tables = [table for file in sorted(self.folder.glob("*.parquet")) if (table := self._sound(file)) is not None]
-        table = pa.concat_tables([SCHEMA.empty_table(), *tables])
-        return table.take(pc.index_in(pc.unique(table["id"]), table["id"]))  # where each id stands first
-
-    def missing(self, ids: Iterable[str]) -> np.ndarray:
-        """Positions of the `ids` that no sound shard holds."""
-        return np.flatnonzero(self._open(ids))
+        super().__init__(folder, SCHEMA, "scores")
 
     def fill(self, ids: np.ndarray, length: np.ndarray, missing: np.ndarray, tokens_per_shard: int,
              compute: Callable[[np.ndarray], pa.Table]) -> None:  # fmt: skip
-        """Compute the `missing` rows of `ids`, shard by shard, longest texts first.
-
-        `compute(rows)` gives the SCHEMA table of those rows. A shard another process works on is left to it, and
-        looked at again at the end: it may have died.
-        """
-        shards = list(cut(ids, length, missing, tokens_per_shard))[::-1]
-        busy = [rows for rows in shards if not self._try(ids, rows, compute, wait=False)]
-        for rows in busy:
-            self._try(ids, rows, compute, wait=True)
-
-    def _try(self, ids: np.ndarray, rows: np.ndarray, compute: Callable[[np.ndarray], pa.Table], wait: bool) -> bool:
-        held = lock(self.folder / f".{_digest_of(ids[rows])}.lock")
-        try:
-            with held.acquire(timeout=-1 if wait else 0):
-                rows = rows[self._open(ids[rows])]
-                if len(rows):
-                    self._write(_digest_of(ids[rows]), compute(rows))
-        except Timeout:
-            return False
-        Path(held.lock_file).unlink(missing_ok=True)
-        return True
-
-    def _open(self, ids: Iterable[str]) -> np.ndarray:
-        """Mask of the `ids` nobody has scored by now; only files that came since the last look are read."""
-        for name in os.listdir(self.folder):  # asked once a shard, so not by glob, which takes ten times as long
-            if name.endswith(".parquet") and name not in self.looked:
-                table = self._sound(self.folder / name)
-                if table is not None:  # a damaged one comes back under the same name when it is scored again
-                    self.looked.add(name)
-                    self.held.update(table["id"].to_pylist())
-        return np.array([id not in self.held for id in ids])
-
-    def _write(self, name: str, table: pa.Table) -> None:
-        buffer = io.BytesIO()
-        pq.write_table(table.cast(SCHEMA), buffer)
-        data = buffer.getvalue()
-        scratch = self.folder / f".{name}.tmp"
-        try:
-            with room(self.folder, f"{len(data):,} bytes of finished scores"), scratch.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            scratch.rename(self.folder / f"{name}-{_digest(data)}.parquet")
-        finally:
-            scratch.unlink(missing_ok=True)
-
-    def _sound(self, file: Path) -> pa.Table | None:
-        try:
-            data = file.read_bytes()
-            if file.stem.endswith("-" + _digest(data)):
-                return pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)  # 7 times as fast as read_table
-            file.rename(file.with_suffix(".damaged"))
-        except FileNotFoundError:  # another process looked at the same moment and has set it aside
-            return None
-        log.warning("%s does not hold what was written there: set aside, its records are scored again", file)
-        return None
+        """Compute the `missing` rows of `ids`, shard by shard, longest texts first."""
+        self.take(ids, list(cut(ids, length, missing, tokens_per_shard))[::-1], compute)
 
 
 def cut(ids: np.ndarray, length: np.ndarray, rows: np.ndarray, tokens_per_shard: int) -> Iterator[np.ndarray]:
@@ -124,11 +41,3 @@ def cut(ids: np.ndarray, length: np.ndarray, rows: np.ndarray, tokens_per_shard:
         total += int(length[row])
     if shard:
         yield np.array(shard)
-
-
-def _digest_of(ids: np.ndarray) -> str:
-    return _digest("\n".join(ids).encode())
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:24]
