@@ -10,7 +10,7 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,11 @@ class Task:
     prompt: str
     entry_point: str
     canonical_solution: str
-    test: str
+    dataset: str = "humaneval"
+    base_inputs: list[list[Any]] | None = None
+    plus_inputs: list[list[Any]] = field(default_factory=list)
+    atol: float = 0.0
+    test: str | None = None
 
 
 def tasks(settings: dict[str, Any]) -> list[Task]:
@@ -66,4 +70,5 @@ def _read(benchmark: str) -> bytes:
 
 def _parse(data: bytes) -> list[Task]:
     rows = (json.loads(line) for line in data.decode("utf-8").splitlines() if line.strip())
-    return [Task(**{name: row[name] for name in Task.__dataclass_fields__}) for row in rows]
+    names = ("task_id", "prompt", "entry_point", "canonical_solution", "test")
+    return [Task(**{name: row[name] for name in names}) for row in rows]
