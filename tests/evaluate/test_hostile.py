@@ -220,13 +220,13 @@ PROGRAMS = {
     "reads a file": (
         call("t = open(FILE).read()\nreturn json.loads(t[t.index('{'):])[str(x)]", "import json"),
         call("open(os.__file__).read()", "import os"),
-        "sealed",
+        "fenced",
     ),
     "reads another process": (
         call("for n in (PROCESS, 'self', 1):\n t = open(f'/proc/{n}/environ').read()\n if 'PLANTED' in t:\n"
              "  return json.loads(t[t.index('{'):t.index('}') + 1])[str(x)]", "import json"),
         call("os.path.exists('/proc')", "import os"),
-        "sealed",
+        "fenced",
     ),
     "deletes a file": (call("os.remove(FILE)", "import os", "[]"), call("os.path.exists('x')", "import os"), "filtered"),
     "deletes a file by posix": (call("posix.unlink(FILE)", "import posix", "[]"), call("import posix"), "filtered"),

@@ -104,6 +104,7 @@ def test_floats_have_a_tolerance_and_integers_do_not():
     assert not right(1.0 + 5e-6, 1.0)
     assert not right(10**9 + 1, 10**9)
     assert not right([1.0], [1.0, 1.0])
+    assert not right([[1.0], [1.0]], [1.0, 1.0])  # numpy would repeat both to the shape [2, 2]
     assert right(1.00005, 1.0, atol=1e-4)
     assert right([1, 1.00005], [1, 1.0], atol=1e-4)
     assert not right("1.00005", "1.0", atol=1e-4)

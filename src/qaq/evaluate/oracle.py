@@ -1,8 +1,9 @@
 """When an output counts as right: the rules of EvalPlus 0.3.1 (evalplus/eval/__init__.py, `unsafe_execute`).
 
-Runs in a process that runs no model's code, on values that came as data. Two departures: HumanEval/32 passes when its
-oracle is satisfied (0.3.1 forgets to note it down, so nobody passes), and an output whose bytes are those of the expected
-one is right also where it holds a NaN, or the canonical solution itself would fail.
+Runs in a process that runs no model's code, on values that came as data. Three departures: HumanEval/32 passes when its
+oracle is satisfied (0.3.1 forgets to note it down, so nobody passes); an output whose bytes are those of the expected one
+is right also where it holds a NaN, or the canonical solution itself would fail; and a tolerance needs equal shapes, where
+theirs lets numpy repeat the smaller one (which also may take more memory than there is).
 """
 
 from typing import Any, NamedTuple
@@ -81,7 +82,8 @@ def _right(task: Task, expected: Expected, output: Output) -> bool:
         return exact
     if output.kind != expected.output.kind or (isinstance(exp, list | tuple) and len(out) != len(exp)):
         return False
-    return np.allclose(out, exp, rtol=_RTOL, atol=atol)
+    outs, exps = np.asarray(out), np.asarray(exp)
+    return outs.shape == exps.shape and np.allclose(outs, exps, rtol=_RTOL, atol=atol)
 
 
 def _special(entry_point: str, exact: Any, out: Any, exp: Any, given: list[Any], atol: float) -> Any:

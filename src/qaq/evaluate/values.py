@@ -118,9 +118,10 @@ def _restored(code: int, data: bytes, depth: int) -> object:
 
 
 def _array(kind: str, shape: list[int], data: bytes) -> object:
+    """A number of numpy's. Of a larger array comparisons have no truth value, and may be larger than memory."""
     import numpy as np
 
     dtype = np.dtype(kind)
-    if dtype.kind not in _NUMBERS:
-        raise ValueError(f"an array of {kind}")
+    if dtype.kind not in _NUMBERS or len(data) != dtype.itemsize:
+        return Other("numpy.ndarray")
     return np.frombuffer(data, dtype).reshape(shape)[()]  # an array without dimensions is a number

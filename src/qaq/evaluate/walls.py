@@ -3,7 +3,9 @@
 Levels, the strongest first:
 sealed    namespaces of its own (user, process, mount, network, ipc, host name), a root folder that holds read-only views
           of Python and the system's libraries and a small empty /tmp, no capabilities, and the filter
-filtered  no capabilities, and the filter, which also refuses to change files and to signal; other files can be read
+fenced    no capabilities, only Python and the system's libraries can be read (Landlock), and the filter, which here also
+          refuses to change files and to signal
+filtered  the same without the fence: what our user may read can be read, but told to nobody
 limited   no capabilities, and limits on what is used up
 In all of them: processor time, memory, the size of a file and the number of open files are limited; none can be lifted.
 
@@ -17,7 +19,7 @@ import platform
 import resource
 import signal
 
-LEVELS = ("sealed", "filtered", "limited")
+LEVELS = ("sealed", "fenced", "filtered", "limited")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _ROOT_FLAGS, _REC, _BIND, _PRIVATE, _DETACH = 0x2 | 0x4, 0x4000, 0x1000, 0x40000, 2  # nosuid, nodev; MS_*, MNT_DETACH
@@ -26,6 +28,13 @@ _READ_ONLY, _READ_ONLY_NOSUID, _RECURSIVE, _HERE = 0x1, 0x1 | 0x2, 0x8000, 0xFFF
 _SCRATCH = b"size=64m,nr_inodes=4096,mode=1777"
 _PDEATHSIG, _NO_NEW_PRIVS, _SECCOMP, _BOUNDING_DROP = 1, 38, 22, 24  # prctl
 _CAPABILITIES_V3, _CAPABILITIES = 0x20080522, 41
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
+_CREATE_RULES, _BENEATH = 444, 1  # landlock_create_ruleset, and the two calls after it; LANDLOCK_RULE_PATH_BENEATH
+_FENCED, _READ_FILE, _READ_ALL = (
+    (1 << 13) - 1,
+    1 << 2,
+    1 << 2 | 1 << 3,
+)  # LANDLOCK_ACCESS_FS_*: all of its first version
 _FILES = 64  # open files
 _FILE = 1 << 24  # bytes of a file
 
@@ -83,6 +92,8 @@ def close_in(level: str, views: list[str], memory: int, cpu: int) -> int:
     _limit(memory, cpu, processes=level != "limited" or os.geteuid() == 0)
     _drop_capabilities()
     _call("prctl", _NO_NEW_PRIVS, 1, 0, 0, 0)
+    if level == "fenced":
+        _fence(views)
     if level != "limited":
         _filter(changes=level == "sealed")
     return number
@@ -118,7 +129,7 @@ def _change_root(views: list[str]) -> None:
     _call("mount", b"tmpfs", root, b"tmpfs", _ROOT_FLAGS, b"size=1m,mode=755")
     os.mkdir(root + b"/tmp")
     _call("mount", b"tmpfs", root + b"/tmp", b"tmpfs", _ROOT_FLAGS, _SCRATCH)  # first: a view may lie in it
-    for view in [*map(os.fsencode, views), b"/dev/null", b"/dev/zero", b"/dev/urandom", b"/dev/random"]:
+    for view in map(os.fsencode, [*views, *_DEVICES]):
         _place(view, root + view)
     os.chdir(root)
     _call("pivot_root", b".", b".")
@@ -158,6 +169,19 @@ def _limit(memory: int, cpu: int, processes: bool) -> None:
 def _drop_capabilities() -> None:
     header = (ctypes.c_uint32 * 2)(_CAPABILITIES_V3, 0)
     _call("capset", bytes(header), bytes(24))
+
+
+def _fence(views: list[str]) -> None:
+    """From here on only what `views` hold can be opened, to be read. Landlock, Linux 5.13."""
+    handled = bytes(ctypes.c_uint64(_FENCED))
+    rules = _call("syscall", _CREATE_RULES, handled, len(handled), 0)
+    for view in [*views, *_DEVICES]:
+        place = os.open(view, os.O_PATH)
+        rule = bytes(ctypes.c_uint64(_READ_ALL if os.path.isdir(view) else _READ_FILE)) + bytes(ctypes.c_int32(place))
+        _call("syscall", _CREATE_RULES + 1, rules, _BENEATH, rule, 0)
+        os.close(place)
+    _call("syscall", _CREATE_RULES + 2, rules, 0)
+    os.close(rules)
 
 
 def _filter(changes: bool) -> None:
