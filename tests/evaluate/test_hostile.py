@@ -180,9 +180,9 @@ PROGRAMS = {
         "limited",
     ),
     "reads its arguments, its memory and files": (
-        call("for n in (0, 1, 2, *range(3, 64)):\n try:\n  os.lseek(n, 0, 0)\n  t += os.read(n, 1 << 20).decode('utf-8', 'ignore')\n"
+        call("t = ' '.join(sys.argv)\nfor n in range(64):\n try:\n  os.lseek(n, 0, 0)\n  t += os.read(n, 1 << 20).decode('utf-8', 'ignore')\n"
              " except OSError: pass\nreturn json.loads(t[t.index('{'):])[str(x)]",
-             "import json, os, sys\nt = ' '.join(sys.argv)"),
+             "import json, os, sys"),
         call("len(sys.argv)", "import sys"),
         "limited",
     ),
@@ -194,7 +194,7 @@ PROGRAMS = {
     ),
     "rewrites its reporter": (
         call("m = sys.modules['__main__']\nm.reporter = m.run = m.HEADER = None\nfor v in gc.get_objects():\n"
-             " if getattr(v, '__name__', '') in ('report', 'encode', 'right'): v.__code__ = (lambda *a: True).__code__",
+             " try: v.__code__ = (lambda *a: True).__code__.replace(co_freevars=v.__code__.co_freevars)\n except Exception: pass",
              "import gc, sys", "[]"),
         call("sys.modules['__main__']", "import sys"),
         "limited",

@@ -5,6 +5,7 @@ and no inputs; its inputs are those that its tests pass to the canonical solutio
 drawn). Nothing is kept from one call to the next: the caller keeps the folder.
 """
 
+import platform
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from qaq.evaluate.oracle import Expected, Output
 from qaq.progress import Progress
 
 FILE = "truth.parquet"
+_RULES = 1  # goes up with every change that may change what is kept
 # An input of a task. suite is "base" or "plus", position counts within it; given and output are encoded by
 # qaq.evaluate.values, kind is the name of the output's type; floats: see oracle.Expected; seconds of processor time.
 TABLE = pa.schema([
@@ -59,6 +61,11 @@ def make(tasks: list[Task], settings: dict[str, Any], out: Path) -> None:
             for rows in pool.map(lambda task: _rows(task, settings), tasks[start : start + _AT_ONCE]):
                 writer.write_table(pa.Table.from_pylist(rows, TABLE), row_group_size=len(rows))
                 progress.add(1)
+
+
+def identity() -> dict[str, Any]:
+    """What determines the truth besides the tasks."""
+    return {"rules": _RULES, "python": platform.python_version()}
 
 
 def of(task: Task, truth: Path, suites: tuple[str, ...]) -> list[list[Expected]]:

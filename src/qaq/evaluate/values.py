@@ -7,7 +7,7 @@ what is compared. Equal bytes are equal values, but not the other way round (1 a
 
 import sys
 
-import msgpack
+from msgpack import ExtType, packb, unpackb
 
 _TUPLE, _SET, _FROZENSET, _INT, _COMPLEX, _NUMPY, _FRACTION, _DECIMAL, _OTHER = range(9)
 _DEEPEST = 64  # extensions within extensions that we follow; MessagePack bounds its own nesting
@@ -45,7 +45,7 @@ class Other:
 
 def encode(value: object) -> bytes:
     """Raises ValueError for what is nested too deeply, or in itself."""
-    return msgpack.packb(value, default=_extended, strict_types=True, unicode_errors="surrogatepass", buf_size=64)
+    return packb(value, default=_extended, strict_types=True, unicode_errors="surrogatepass", buf_size=64)
 
 
 def name_of(value: object) -> str:
@@ -58,7 +58,7 @@ def decode(data: bytes, depth: int = 0) -> object:
     """The value; what was of a subclass comes back plain. Raises ValueError or TypeError for what `encode` never made."""
     if depth > _DEEPEST:
         raise ValueError("a value nested too deeply")
-    return msgpack.unpackb(data, ext_hook=lambda code, inner: _restored(code, inner, depth + 1), strict_map_key=False,
+    return unpackb(data, ext_hook=lambda code, inner: _restored(code, inner, depth + 1), strict_map_key=False,
                            unicode_errors="surrogatepass")  # fmt: skip
 
 
@@ -66,30 +66,30 @@ def _extended(value: object) -> object:
     """What MessagePack itself cannot hold."""
     kind = type(value)
     if kind is tuple:
-        return msgpack.ExtType(_TUPLE, encode([*value]))
+        return ExtType(_TUPLE, encode([*value]))
     if kind is int:
-        return msgpack.ExtType(_INT, value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True))
+        return ExtType(_INT, value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True))
     if kind is set or kind is _KEYS or kind is _ITEMS:  # views of a dictionary equal the set of their elements
-        return msgpack.ExtType(_SET, encode(sorted(map(encode, value))))
+        return ExtType(_SET, encode(sorted(map(encode, value))))
     if kind is frozenset:
-        return msgpack.ExtType(_FROZENSET, encode(sorted(map(encode, value))))
+        return ExtType(_FROZENSET, encode(sorted(map(encode, value))))
     if kind is complex:
-        return msgpack.ExtType(_COMPLEX, encode([value.real, value.imag]))
+        return ExtType(_COMPLEX, encode([value.real, value.imag]))
     return _of_library(value, kind)
 
 
 def _of_library(value: object, kind: type) -> object:
     numpy, fractions, decimal = map(sys.modules.get, ("numpy", "fractions", "decimal"))
     if numpy and issubclass(kind, numpy.ndarray | numpy.generic) and value.dtype.kind in _NUMBERS:
-        return msgpack.ExtType(_NUMPY, encode([value.dtype.str, [*value.shape], value.tobytes()]))
+        return ExtType(_NUMPY, encode([value.dtype.str, [*value.shape], value.tobytes()]))
     for base, plain in _BASES.items():
         if issubclass(kind, base):
             return plain(value)
     if fractions and issubclass(kind, fractions.Fraction):
-        return msgpack.ExtType(_FRACTION, encode([value.numerator, value.denominator]))
+        return ExtType(_FRACTION, encode([value.numerator, value.denominator]))
     if decimal and issubclass(kind, decimal.Decimal):
-        return msgpack.ExtType(_DECIMAL, encode(decimal.Decimal.__str__(value)))
-    return msgpack.ExtType(_OTHER, encode(name_of(value)))
+        return ExtType(_DECIMAL, encode(decimal.Decimal.__str__(value)))
+    return ExtType(_OTHER, encode(name_of(value)))
 
 
 def _restored(code: int, data: bytes, depth: int) -> object:
