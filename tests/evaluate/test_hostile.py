@@ -350,11 +350,20 @@ def run(program: str, monkeypatch: pytest.MonkeyPatch) -> tuple[sandbox.Outcome,
     asked = sandbox.Call(program, "f", [INPUTS], [LIMIT] * len(INPUTS), [1 << 16] * len(INPUTS), 2 * LIMIT)
     begun = time.monotonic()
     outcome = sandbox.run(asked, MEMORY, lambda i, output, _: oracle.right(TASK, expected[i], output))
-    return outcome, time.monotonic() - begun, left_behind(mark)
+    seconds = time.monotonic() - begun
+    return outcome, seconds, left_behind(mark)
 
 
 def left_behind(mark: str) -> list[str]:
-    """Processes that inherited an environment with `mark`."""
+    """Processes that inherited an environment with `mark`; a killed one may take a moment to go."""
+    patience = time.monotonic() + 1
+    while (found := inheriting(mark)) and time.monotonic() < patience:
+        pass
+    return found
+
+
+def inheriting(mark: str) -> list[str]:
+    """Processes with `mark` in their environment."""
     found = []
     for file in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):  # it ended while we looked, or is not ours

@@ -136,7 +136,7 @@ def test_a_child_that_does_not_start_is_raised_and_not_a_verdict(level, monkeypa
 
 def test_the_level_is_the_strongest_that_is_allowed(monkeypatch):
     monkeypatch.setattr(sandbox, "allowed", lambda name: name != "sealed")
-    assert sandbox.level.__wrapped__() == "filtered"
+    assert sandbox.level.__wrapped__() == "fenced"
     monkeypatch.setattr(sandbox, "allowed", lambda name: False)
     with pytest.raises(sandbox.SandboxFailed, match="no solution"):
         sandbox.level.__wrapped__()

@@ -27,6 +27,8 @@ _BASES = {
     frozenset: lambda value: frozenset([*frozenset.__iter__(value)]),
 }
 
+_EXTENDED = (int, complex, tuple, set, frozenset)  # what MessagePack lacks, if only for large numbers
+
 
 class Other:
     """A value of a type that is not compared: equal to nothing, itself included."""
@@ -84,7 +86,7 @@ def _of_library(value: object, kind: type) -> object:
         return ExtType(_NUMPY, encode([value.dtype.str, [*value.shape], value.tobytes()]))
     for base, plain in _BASES.items():
         if issubclass(kind, base):
-            return plain(value)
+            return _extended(plain(value)) if base in _EXTENDED else plain(value)
     if fractions and issubclass(kind, fractions.Fraction):
         return ExtType(_FRACTION, encode([value.numerator, value.denominator]))
     if decimal and issubclass(kind, decimal.Decimal):
