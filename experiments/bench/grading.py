@@ -1,6 +1,7 @@
 """Our verdicts against EvalPlus's own, on canonical solutions and mutants of them; and calibration on a busy machine.
 
-    python experiments/bench/grading.py HumanEvalPlus.jsonl.gz MbppPlus.jsonl.gz [--mutants 2] [--calibrations 3] [--tasks 0:400]
+    python experiments/bench/grading.py [--humaneval HumanEvalPlus.jsonl.gz] [--mbpp MbppPlus.jsonl.gz]
+        [--mutants 2] [--calibrations 3] [--tasks 0:400]
 
 A mutant is a canonical solution with one constant or operator changed, drawn with a fixed seed. EvalPlus's verdicts are
 those of its untrusted_check with min_time_limit=4, whose code runs here in its own guard: only benchmark code does. Prints
@@ -44,9 +45,10 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     sound = True
     for benchmark, path in (("humaneval_plus", asked.humaneval), ("mbpp_plus", asked.mbpp)):
+        if path is None:
+            continue
         settings = {**SETTINGS, "benchmark": benchmark, "path": str(path)}
-        tasks = evaluate.tasks(settings)[slice(*map(int, asked.tasks.split(":")))]
-        if tasks and path.is_file():
+        if tasks := evaluate.tasks(settings)[slice(*map(int, asked.tasks.split(":")))]:
             with tempfile.TemporaryDirectory() as truth:
                 sound &= _compare(tasks, settings, Path(truth), asked)
     return 0 if sound else 1
@@ -54,8 +56,8 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("humaneval", type=Path)
-    parser.add_argument("mbpp", type=Path)
+    parser.add_argument("--humaneval", type=Path)
+    parser.add_argument("--mbpp", type=Path)
     parser.add_argument("--mutants", type=int, default=2)
     parser.add_argument("--calibrations", type=int, default=3)
     parser.add_argument("--tasks", default="0:400")

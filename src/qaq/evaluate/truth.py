@@ -53,7 +53,9 @@ def make(tasks: list[Task], settings: dict[str, Any], out: Path) -> None:
     """Write the truth of `tasks` into the folder `out`: one table, in which each task is a row group."""
     sandbox.require(settings["require_isolation"])
     with (
-        pq.ParquetWriter(out / FILE, TABLE, compression="zstd", write_statistics=["task_id"]) as writer,
+        pq.ParquetWriter(
+            out / FILE, TABLE, compression="zstd", use_dictionary=False, write_statistics=["task_id"]
+        ) as writer,
         ThreadPoolExecutor(settings["workers"]) as pool,
         Progress("truth", len(tasks), "tasks") as progress,
     ):

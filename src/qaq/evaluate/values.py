@@ -1,16 +1,16 @@
 """Python values as bytes and back, without running anything: what a solution returned, on its way to its judge.
 
-MessagePack (a C library made for data of strangers) with extensions for what it lacks. The side that runs a model's code
-only encodes; a subclass is reduced to its plain base by the base's own methods, so that nothing the model wrote decides
-what is compared. Equal bytes are equal values, but not the other way round (1 and 1.0, dictionaries in another order).
+MessagePack (a C library made for data of strangers); what it lacks is a map of one pair, whose key is an extension that
+names the type. The side that runs a model's code only encodes; a subclass is reduced to its plain base by the base's own
+methods, so that nothing the model wrote decides what is compared. Equal bytes are equal values, but not the other way
+round (1 and 1.0, dictionaries in another order).
 """
 
 import sys
 
 from msgpack import ExtType, packb, unpackb
 
-_TUPLE, _SET, _FROZENSET, _INT, _COMPLEX, _NUMPY, _FRACTION, _DECIMAL, _OTHER = range(9)
-_DEEPEST = 64  # extensions within extensions that we follow; MessagePack bounds its own nesting
+_INT, _TUPLE, _SET, _FROZENSET, _COMPLEX, _NUMPY, _FRACTION, _DECIMAL, _OTHER = range(9)
 _NUMBERS = "biufcUS"  # kinds of numpy elements that are plain data
 _KEYS, _ITEMS = type({}.keys()), type({}.items())
 # What makes a plain value of a subclass's: methods of the base, called on it directly.
@@ -22,7 +22,7 @@ _BASES = {
     bytes: lambda value: bytes.__getitem__(value, slice(None)),
     list: list.copy,
     tuple: lambda value: tuple.__getitem__(value, slice(None)),
-    dict: dict.copy,
+    dict: lambda value: dict([*dict.items(value)]),
     set: lambda value: {*set.__iter__(value)},
     frozenset: lambda value: frozenset([*frozenset.__iter__(value)]),
 }
@@ -47,7 +47,7 @@ class Other:
 
 def encode(value: object) -> bytes:
     """Raises ValueError for what is nested too deeply, or in itself."""
-    return packb(value, default=_extended, strict_types=True, unicode_errors="surrogatepass", buf_size=64)
+    return packb(value, default=_extended, strict_types=True, unicode_errors="surrogatepass", buf_size=256)
 
 
 def name_of(value: object) -> str:
@@ -56,70 +56,87 @@ def name_of(value: object) -> str:
     return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
-def decode(data: bytes, depth: int = 0) -> object:
+def decode(data: bytes) -> object:
     """The value; what was of a subclass comes back plain. Raises ValueError or TypeError for what `encode` never made."""
-    if depth > _DEEPEST:
-        raise ValueError("a value nested too deeply")
-    return unpackb(data, ext_hook=lambda code, inner: _restored(code, inner, depth + 1), strict_map_key=False,
-                           unicode_errors="surrogatepass")  # fmt: skip
+    return unpackb(data, ext_hook=_unnamed, object_pairs_hook=_restored, strict_map_key=False,
+                   unicode_errors="surrogatepass")  # fmt: skip
+
+
+def _named(code: int, contents: object) -> dict:
+    return {ExtType(code, b""): contents}
 
 
 def _extended(value: object) -> object:
     """What MessagePack itself cannot hold."""
     kind = type(value)
     if kind is tuple:
-        return ExtType(_TUPLE, encode([*value]))
+        return _named(_TUPLE, [*value])
     if kind is int:
         return ExtType(_INT, value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True))
     if kind is set or kind is _KEYS or kind is _ITEMS:  # views of a dictionary equal the set of their elements
-        return ExtType(_SET, encode(sorted(map(encode, value))))
+        return _named(_SET, [*value])
     if kind is frozenset:
-        return ExtType(_FROZENSET, encode(sorted(map(encode, value))))
+        return _named(_FROZENSET, [*value])
     if kind is complex:
-        return ExtType(_COMPLEX, encode([value.real, value.imag]))
+        return _named(_COMPLEX, [value.real, value.imag])
     return _of_library(value, kind)
 
 
 def _of_library(value: object, kind: type) -> object:
     numpy, fractions, decimal = map(sys.modules.get, ("numpy", "fractions", "decimal"))
     if numpy and issubclass(kind, numpy.ndarray | numpy.generic) and value.dtype.kind in _NUMBERS:
-        return ExtType(_NUMPY, encode([value.dtype.str, [*value.shape], value.tobytes()]))
+        return _named(_NUMPY, [value.dtype.str, [*value.shape], value.tobytes()])
     for base, plain in _BASES.items():
         if issubclass(kind, base):
             return _extended(plain(value)) if base in _EXTENDED else plain(value)
     if fractions and issubclass(kind, fractions.Fraction):
-        return ExtType(_FRACTION, encode([value.numerator, value.denominator]))
+        return _named(_FRACTION, [value.numerator, value.denominator])
     if decimal and issubclass(kind, decimal.Decimal):
-        return ExtType(_DECIMAL, encode(decimal.Decimal.__str__(value)))
-    return ExtType(_OTHER, encode(name_of(value)))
+        return _named(_DECIMAL, decimal.Decimal.__str__(value))
+    return _named(_OTHER, name_of(value))
 
 
-def _restored(code: int, data: bytes, depth: int) -> object:
-    """The value of an extension. Libraries are imported here: the side that only encodes need not load them."""
-    if code == _INT:
-        return int.from_bytes(data, "little", signed=True)
-    inner = decode(data, depth)
-    if code == _TUPLE:
-        return tuple(inner)
-    if code in (_SET, _FROZENSET):
-        elements = (decode(element, depth) for element in inner)
-        return set(elements) if code == _SET else frozenset(elements)
+class _Name:
+    """The key of a map that stands for a value of another type."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+
+_NAMES = {code: _Name(code) for code in range(_INT + 1, _OTHER + 1)}
+
+
+def _unnamed(code: int, data: bytes) -> object:
+    return int.from_bytes(data, "little", signed=True) if code == _INT else _NAMES[code]
+
+
+def _restored(pairs: list[tuple[object, object]]) -> object:
+    if len(pairs) == 1 and type(pairs[0][0]) is _Name:
+        return _value(pairs[0][0].code, pairs[0][1])
+    return dict(pairs)
+
+
+def _value(code: int, contents: object) -> object:
+    """Libraries are imported here: the side that only encodes need not load them."""
+    if code in _MAKERS:
+        return _MAKERS[code](contents)
     if code == _COMPLEX:
-        return complex(*inner)
+        return complex(*contents)
     if code == _NUMPY:
-        return _array(*inner)
+        return _number(*contents)
     if code == _FRACTION:
         from fractions import Fraction
 
-        return Fraction(*inner)
-    if code == _DECIMAL:
-        from decimal import Decimal
+        return Fraction(*contents)
+    from decimal import Decimal
 
-        return Decimal(inner)
-    return Other(str(inner))
+    return Decimal(contents)
 
 
-def _array(kind: str, shape: list[int], data: bytes) -> object:
+_MAKERS = {_TUPLE: tuple, _SET: set, _FROZENSET: frozenset, _OTHER: Other}
+
+
+def _number(kind: str, shape: list[int], data: bytes) -> object:
     """A number of numpy's. Of a larger array comparisons have no truth value, and may be larger than memory."""
     import numpy as np
 
