@@ -1,119 +1,160 @@
-"""A program passes only by running to its end; whatever else it does, it is over when its verdict is there."""
+"""How a solution is run, timed and ended, and what a machine's isolation is called. What it holds: test_hostile."""
 
 import os
-from pathlib import Path
+import time
 
 import pytest
 
-from qaq.evaluate import sandbox
+from qaq.evaluate import sandbox, values
+from qaq.evaluate.sandbox import Call
+from qaq.evaluate.walls import LEVELS
 
 MEMORY = 1024
 
 
-@pytest.fixture(params=["namespaces", "limits only"])
+@pytest.fixture(params=LEVELS)
 def level(request, monkeypatch):
-    """Both levels of isolation, where the machine has them."""
-    if request.param == "namespaces" and sandbox.level() != "namespaces":
-        pytest.skip("this machine forbids namespaces")
+    """Every level of isolation that the machine has."""
+    if not sandbox.allowed(request.param):
+        pytest.skip(f"this machine does not allow {request.param!r}")
     monkeypatch.setattr(sandbox, "level", lambda: request.param)
     return request.param
 
 
-def status(program: str, memory_mb: int = MEMORY) -> str:
-    """With more time than a busy machine needs: a program that ends costs none of what is left."""
-    return sandbox.run(program, 30, memory_mb).status
-
-
-def living(mark: str) -> list[str]:
-    """Processes with `mark` among their arguments."""
+def run(
+    program: str, *suites: list, seconds: float = 30.0, patience: float = 1.0, elements: bool = False, until: int = 99
+):
+    """The outcome, and the outputs as (type's name, value). The limit is more than a busy machine needs."""
     found = []
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if mark.encode() in file.read_bytes().split(b"\0"):
-                found.append(str(file))
-        except OSError:
-            continue  # it ended while we looked
-    return found
+
+    def judge(i, output, used):
+        found.append((output.kind, values.decode(output.data)))
+        return i < until
+
+    count = sum(map(len, suites))
+    call = Call(program, "f", list(suites), [seconds] * count, [1 << 20] * count, 6 * seconds, elements)
+    return sandbox.run(call, MEMORY, judge, patience), found
 
 
-def test_a_program_that_runs_to_its_end_passes(level):
-    assert status("x = 1\nassert x == 1") == "pass"
+def test_outputs_come_in_order_and_each_suite_starts_the_program_anew(level):
+    program = "seen = []\ndef f(x, y):\n    seen.append(x)\n    return seen, y\n"
+    outcome, found = run(program, [[1, "a"], [2, "b"]], [[3, "c"]])
+    assert (outcome.status, outcome.outputs) == ("done", 3)
+    assert found == [("tuple", ([1], "a")), ("tuple", ([1, 2], "b")), ("tuple", ([3], "c"))]
 
 
-@pytest.mark.parametrize("program", [
-    "assert False", "import sys; sys.exit(0)", "import os; os._exit(0)", "raise SystemExit", "exit()", "def f(:",
-    "input()", "import os; os.closerange(3, 99)", "import os; os.write(3, b'x' * 40)",
-    "import os, sys; os.execv(sys.executable, [sys.executable, '-c', ''])", "x = '\\0'; \0",
-])  # fmt: skip
-def test_a_program_that_stops_before_its_end_fails(level, program):
-    assert status(program) == "fail"
+def test_inputs_arrive_as_they_are(level):
+    given = [(1, [2.5, None]), {"k": {3, 4}}, 1 + 2j, "\ud800", float("inf"), 10**50, b"x", frozenset([5])]
+    _, [(kind, value)] = run("def f(*given):\n    return list(given)\n", [given])
+    assert (kind, value) == ("list", given)
+    assert [type(v) for v in value] == [type(v) for v in given]
 
 
-def test_an_interpreter_that_dies_of_a_signal_is_an_error(level):
-    assert status("import ctypes; ctypes.string_at(0)") == "error"
+def test_an_exception_is_an_output_without_a_type_and_the_next_input_follows(level):
+    outcome, found = run("def f(x):\n    return 1 / x\n", [[0], [1]])
+    assert outcome.status == "done"
+    assert found == [("", "ZeroDivisionError"), ("float", 1.0)]
 
 
-def test_an_endless_loop_runs_into_the_processor_limit(level):
-    outcome = sandbox.run("while True: pass", 1, MEMORY, patience=30)
-    assert (outcome.status, outcome.waited) == ("timeout", False)
+def test_a_judge_that_refuses_ends_the_run_at_once(level):
+    begun = time.monotonic()
+    outcome, found = run("import time\ndef f(x):\n    time.sleep(x)\n", [[0], [0], [1000]], until=1)
+    assert (outcome.status, outcome.outputs, len(found)) == ("refused", 1, 2)
+    assert time.monotonic() - begun < 60
 
 
-def test_a_program_that_only_waits_runs_out_of_wall_time_and_says_so(level):
-    outcome = sandbox.run("import time; time.sleep(1000)", 0.1, MEMORY)
-    assert (outcome.status, outcome.waited) == ("timeout", True)
+def test_elements_are_reported_where_only_they_matter(level):
+    _, found = run("def f(x):\n    return (n for n in x)\n", [[[1, 2]]], elements=True)
+    assert found == [("list", [1, 2])]
 
 
-def test_a_memory_bomb_fails(level):
-    assert status("x = bytearray(8 << 30)") == "fail"
-    assert status("x = []\nwhile True: x.append(bytearray(1 << 24))", 256) == "fail"
+def test_the_limit_is_of_processor_time_for_each_input(level):
+    program = "import time\ndef f(x):\n    end = time.process_time() + x\n    while time.process_time() < end: pass\n"
+    assert run(program, [[0.3]] * 3, seconds=0.5)[0].status == "done"
+    outcome, _ = run(program, [[0.1], [5.0]], seconds=0.5)
+    assert (outcome.status, outcome.outputs) == ("timeout", 1)
+    assert 0.5 < outcome.seconds < 2
 
 
-def test_the_limits_cannot_be_lifted(level):
-    if level == "limits only" and os.geteuid() == 0:
-        pytest.skip("root may lift any limit; only a namespace takes that right away")
-    lift = "import resource as r\ntry: r.setrlimit(r.RLIMIT_AS, (1 << 40, 1 << 40))\nexcept (ValueError, OSError): pass"
-    assert status(lift + "\nelse: raise RuntimeError") == "pass"
+def test_all_inputs_together_have_a_limit_too(level):
+    program = "import time\ndef f(x):\n    end = time.process_time() + x\n    while time.process_time() < end: pass\n"
+    outcome, _ = run(program, [[0.1]] * 20, seconds=0.15)
+    assert outcome.status == "timeout"
+    assert 1 < outcome.outputs < 12
 
 
-def test_a_file_cannot_outgrow_its_limit(level):
-    assert status("open('big', 'wb').write(bytes(1 << 25))") == "fail"
+def test_patience_multiplies_the_limits(level):
+    program = "import time\ndef f(x):\n    end = time.process_time() + x\n    while time.process_time() < end: pass\n"
+    assert run(program, [[0.4]], seconds=0.2)[0].status == "timeout"
+    assert run(program, [[0.4]], seconds=0.2, patience=20.0)[0].status == "done"
 
 
-def test_a_flood_of_output_is_read_and_cut(level):
-    outcome = sandbox.run("print('y' * 3_000_000)", 30, MEMORY)
-    assert (outcome.status, len(outcome.output)) == ("pass", 1 << 16)
+def test_only_the_dead_are_called_errors(level):
+    assert run("import os\ndef f(x):\n    os._exit(0)\n", [[1]])[0].status == "error"
+    assert run("import ctypes\ndef f(x):\n    ctypes.string_at(0)\n", [[1]])[0].status == "error"
+    assert run("raise SystemExit", [[1]])[1] == [("", "SystemExit")]
 
 
-def test_a_forked_child_does_not_outlive_the_verdict(level):
-    mark = f"{os.getpid()}.{1 + (level == 'namespaces')}25"
-    sleeper = f"os.execv('/bin/sleep', ['sleep', '{mark}'])"
-    assert status(f"import os\nif os.fork() == 0: {sleeper}") == "pass"
-    assert not living(mark)
+def test_an_output_larger_than_allowed_is_refused(level):
+    assert run("def f(x):\n    return 'y' * x\n", [[1 << 19]])[0].status == "done"
+    assert run("def f(x):\n    return 'y' * x\n", [[1 << 21]])[0].status == "refused"
 
 
-def test_in_a_namespace_not_even_a_session_of_its_own_outlives_the_verdict():
-    if sandbox.level() != "namespaces":
-        pytest.skip("this machine forbids namespaces")
-    mark = f"{os.getpid()}.375"
-    assert (
-        status(f"import os\nif os.fork() == 0:\n os.setsid()\n os.execv('/bin/sleep', ['sleep', '{mark}'])") == "pass"
-    )
-    assert not living(mark)
-
-
-def test_in_a_namespace_there_is_no_network():
-    if sandbox.level() != "namespaces":
-        pytest.skip("this machine forbids namespaces")
-    assert status("import socket\nassert [name for _, name in socket.if_nameindex()] == ['lo']") == "pass"
-
-
-def test_our_environment_and_folder_are_not_the_programs(level, monkeypatch):
+def test_the_program_sees_our_settings_and_no_environment_of_ours(level, monkeypatch):
     monkeypatch.setenv("PLANTED_SECRET", "x")
-    unseen = "import os\nassert 'PLANTED_SECRET' not in os.environ\nassert os.listdir() == []"
-    assert status(unseen) == "pass"
+    _, [(_, names)] = run("import os\ndef f():\n    return sorted(os.environ)\n", [[]])
+    assert set(names) <= {*sandbox._ENVIRONMENT, "LC_CTYPE"}
+
+
+def test_sets_have_one_order_in_every_run(level):
+    program = "def f():\n    return list({str(n) for n in range(99)})\n"
+    assert run(program, [[]])[1] == run(program, [[]])[1]
+
+
+def test_sealed_has_a_small_read_only_world_and_a_scratch_folder():
+    if not sandbox.allowed("sealed"):
+        pytest.skip("this machine does not allow 'sealed'")
+    program = """
+import os
+def f(path):
+    open("scratch", "w").write("x")
+    try:
+        open("/usr/lib/planted", "w")
+    except OSError as error:
+        refused = error.strerror
+    return os.getpid(), os.path.exists(path), os.path.exists("/proc/self"), refused, open("scratch").read()
+"""
+    _, [(_, found)] = run(program, [[os.path.abspath(__file__)]])
+    assert found == (1, False, False, "Read-only file system", "x")
 
 
 def test_a_child_that_does_not_start_is_raised_and_not_a_verdict(level, monkeypatch):
-    monkeypatch.setattr(sandbox, "CHILD", Path("/nowhere/child.py"))
-    with pytest.raises(sandbox.SandboxFailed, match="before the solution ran"):
-        status("pass")
+    monkeypatch.setattr(sandbox, "CHILD", sandbox.CHILD.with_name("nowhere.py"))
+    with pytest.raises(sandbox.SandboxFailed, match="did not start"):
+        run("def f(): pass", [[]])
+
+
+def test_the_level_is_the_strongest_that_is_allowed(monkeypatch):
+    monkeypatch.setattr(sandbox, "allowed", lambda name: name != "sealed")
+    assert sandbox.level.__wrapped__() == "fenced"
+    monkeypatch.setattr(sandbox, "allowed", lambda name: False)
+    with pytest.raises(sandbox.SandboxFailed, match="no solution"):
+        sandbox.level.__wrapped__()
+
+
+def test_a_machine_below_the_required_level_is_refused(monkeypatch):
+    monkeypatch.setattr(sandbox, "level", lambda: "filtered")
+    for enough in (None, "limited", "filtered"):
+        sandbox.require(enough)
+    with pytest.raises(ValueError, match="only allows 'filtered'"):
+        sandbox.require("sealed")
+    with pytest.raises(ValueError, match="known, the strongest first: sealed"):
+        sandbox.require("strong")
+
+
+def test_a_level_that_the_machine_forbids_is_not_allowed(monkeypatch):
+    def forbidden(name, *_):
+        raise sandbox.SandboxFailed("PermissionError: unshare")
+
+    monkeypatch.setattr(sandbox, "_run", forbidden)
+    assert not sandbox.allowed.__wrapped__("sealed")

@@ -1,173 +1,274 @@
-"""One program of a model in a process of its own, with everything it could harm or use up limited.
+"""One solution in a process of its own, behind the walls that this machine allows (see `walls`), and judged from here.
 
-Two levels. "namespaces": own user, process, mount and network namespaces besides the limits (no network; when the
-first process dies the kernel kills all others). "limits only", where the system forbids that: a process which starts a
-session of its own may live on until its processor time is used up. Neither is a wall against an attack: the file system
-is readable and writable with our rights, and a program that searches its own process finds the token.
+The process (`child`) knows no expected value: it says what the solution returned, input by input, and whoever started
+it compares. What is missing is a failure, so it gains nothing by ending early, by lying or by keeping silent.
+
+Time is the processor's: how much the child has used is read from here, when nothing has come for a while. Of time in
+which it neither runs nor waits for a processor there is a budget too, for a solution that sleeps. Both are the same on a
+busy machine.
 """
 
+import contextlib
+import fcntl
 import functools
 import logging
+import marshal
 import math
 import os
-import secrets
 import selectors
-import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from qaq import launch
+from qaq.evaluate import values
+from qaq.evaluate.child import HEADER, MARK
+from qaq.evaluate.oracle import Output
+from qaq.evaluate.walls import LEVELS
 
 log = logging.getLogger(__name__)
 
 CHILD = Path(__file__).with_name("child.py")
-_UNSHARE = ["--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
-_UNSHARE_KILLED = 1  # unshare cannot hand a SIGKILL of its child on by dying of it: it exits with 1
-_KEPT = 1 << 16  # bytes of a program's output that are kept; the rest is read and thrown away
-_FILE = 1 << 24  # bytes: the largest file a program may write
-_PROCESSES = 64  # binds in a namespace of its own, unless the outer user is root
+# -S: no start-up files of other packages, which take longer than all the rest; a fixed order of sets in every run.
+_PYTHON = [sys.executable, "-S", "-s", "-P"]
+_ENVIRONMENT = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1",
+                "OPENBLAS_NUM_THREADS": "1"}  # fmt: skip
 _START = 60.0  # seconds a child may take to start on a busy machine before we say so
-_GRACE = 1.0  # seconds of wall time beyond the processor time, so that the processor limit speaks first
-_USED_UP = 0.5  # share of the limit: the kernel limits by ticks and reports exact time, and the two differ under load
+_IDLE = 1.0  # seconds of idleness on top of the limit
+_TICK = 0.001  # seconds: the shortest wait
+_PIPE = 1 << 20  # bytes of a pipe, and of one reading
+_WORDS = 1 << 12  # bytes of an error message that are kept
+_PROCESSOR = 2  # the process-wide clock of Linux's numbers for clocks of processes
 
 
 class SandboxFailed(RuntimeError):
-    """The child did not start: nothing is known about the program."""
+    """The child did not start: nothing is known about the solution."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A program, the inputs for its function in suites, and for each input its limits: processor seconds, bytes."""
+
+    program: str
+    entry_point: str
+    suites: list[list[list[Any]]]
+    seconds: list[float]
+    largest: list[int]
+    total: float
+    elements: bool = False  # report an output's elements as a list
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """`status` as in VERDICTS; `waited`: a time-out by the wall clock, not by processor time."""
+    """What came of a call: "done", "refused" by the judge, "timeout", "error" (the process ended early).
+
+    `outputs` were accepted; `seconds` of processor time were used.
+    """
 
     status: str
+    outputs: int
     seconds: float
-    waited: bool
-    output: str
+
+
+_GARBLED = Output("", b""), 0.0
+Judge = Callable[[int, Output, float], bool]
+
+
+@functools.cache
+def allowed(name: str) -> bool:
+    """Whether this machine allows a level of isolation, found by trying."""
+    probe = Call("def f():\n    return 1\n", "f", [[[]]], [_START], [1 << 10], _START)
+    try:
+        return _run(name, probe, 1 << 30, lambda _, output, __: output.kind == "int", 1.0).status == "done"
+    except SandboxFailed as error:
+        log.warning("isolation: solutions cannot run %s on this machine: %s", name, str(error).splitlines()[-1])
+        return False
 
 
 @functools.cache
 def level() -> str:
-    """The isolation this machine allows: "namespaces" or "limits only". Probed once per process."""
-    unshare = shutil.which("unshare")
-    probe = [unshare or "", *_UNSHARE, sys.executable, "-I", "-c", "pass"]
-    if unshare and launch.command(probe, {}).returncode == 0:
-        return "namespaces"
-    log.warning("no namespaces on this machine: solutions run under limits only, with network and our files in reach")
-    return "limits only"
+    """The strongest isolation this machine allows."""
+    for name in LEVELS:
+        if allowed(name):
+            log.info("isolation: solutions run %s", name)
+            return name
+    raise SandboxFailed("this machine runs no solution at any level of isolation: see the warnings above")
 
 
-def run(program: str, seconds: float, memory_mb: int, patience: float = 1.0) -> Outcome:
-    """Run `program` for at most `seconds` of processor time and `patience` times that of wall time."""
-    token = secrets.token_hex(16).encode()
-    wall = seconds * patience + _GRACE
-    with (
-        tempfile.TemporaryDirectory(prefix="qaq-solution-", ignore_cleanup_errors=True) as scratch,
-        _child(token, program, math.ceil(seconds), memory_mb << 20, Path(scratch)) as (process, channel),
-    ):
-        watch = _Watch(process, channel, token)
-        watch.until_done(wall)
-        usage, code = _end(process)
-        watch.drain()
-    if not watch.started:
-        raise SandboxFailed(f"the process for a solution ended with {code} before the solution ran "
-                            f"(isolation: {level()}): {watch.text()[-500:] or 'it said nothing'}")  # fmt: skip
-    used_up = usage >= math.ceil(seconds) * _USED_UP and code in (-signal.SIGKILL, _UNSHARE_KILLED)
-    return Outcome(_status(watch, code, used_up), watch.seconds, watch.late, watch.text())
+def require(lowest: str | None) -> None:
+    """ValueError if this machine's isolation is weaker than `lowest` (null: any will do)."""
+    lowest = LEVELS[-1] if lowest is None else lowest
+    if lowest not in LEVELS:
+        raise ValueError(f"evaluate.require_isolation={lowest}: known, the strongest first: {', '.join(LEVELS)}")
+    if LEVELS.index(level()) > LEVELS.index(lowest):
+        raise ValueError(f"evaluate.require_isolation={lowest}, but this machine only allows {level()!r} (the warnings "
+                         "above say why); allow user namespaces, run elsewhere, or accept the level")  # fmt: skip
 
 
-def _status(watch: "_Watch", code: int, used_up: bool) -> str:
-    if watch.passed:
-        return "pass"
-    if watch.late or used_up:
-        return "timeout"
-    return "error" if code < 0 else "fail"
+def run(call: Call, memory_mb: int, judge: Judge, patience: float = 1.0) -> Outcome:
+    """Run a call until the judge, asked with each output's position, the output and its seconds, refuses one.
+
+    `patience` multiplies all limits of time. Raises SandboxFailed if nothing can be said about the program.
+    """
+    return _run(level(), call, memory_mb << 20, judge, patience)
 
 
-@contextmanager
-def _child(token: bytes, program: str, cpu: int, memory: int, scratch: Path) -> Iterator[tuple[subprocess.Popen, int]]:
-    """The started process and the end of its report pipe that we read."""
-    spaces = level() == "namespaces"
-    wrap = [str(shutil.which("unshare")), *_UNSHARE] if spaces else []
-    reading, writing = os.pipe()
+def _run(isolation: str, call: Call, memory: int, judge: Judge, patience: float) -> Outcome:
+    total = call.total * patience
+    with tempfile.TemporaryDirectory(prefix="qaq-solution-", ignore_cleanup_errors=True) as scratch:
+        request = {
+            "program": call.program,
+            "entry_point": call.entry_point,
+            "suites": [[marshal.dumps(given) for given in suite] for suite in call.suites],
+            "elements": call.elements,
+            "packages": _packages(),
+            "walls": (isolation, _views(), memory, math.ceil(total) + 2),
+        }
+        process = _start(request, Path(scratch))
+        watch = _Watch(process, isolation)
+        try:
+            return watch.follow(call, judge, patience)
+        finally:
+            watch.end()
+
+
+def _start(request: dict[str, Any], scratch: Path) -> subprocess.Popen:
     with tempfile.TemporaryFile() as source:
-        source.write(token + b"\n" + program.encode("utf-8", "surrogatepass"))
+        marshal.dump(request, source)
         source.seek(0)
-        command = [*wrap, sys.executable, "-I", str(CHILD), *map(str, (writing, cpu, memory, _FILE)),
-                   str(_PROCESSES if spaces else 0)]  # fmt: skip
-        process = launch.alone(command, source, scratch, writing)
-    os.close(writing)
-    try:
-        yield process, reading
-    finally:
-        if process.returncode is None:
-            _end(process)
-        process.stdout.close()
-        os.close(reading)
+        return launch.alone([*_PYTHON, str(CHILD)], source, scratch, _ENVIRONMENT)
 
 
-def _end(process: subprocess.Popen) -> tuple[float, int]:
-    """Kill the whole group; (processor seconds used, exit status as subprocess gives it)."""
-    os.killpg(process.pid, signal.SIGKILL)  # its leader is not reaped yet, so the group is still ours
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return usage.ru_utime + usage.ru_stime, process.returncode
+@functools.cache
+def _packages() -> list[str]:
+    """Where installed packages lie; without the start-up files of -S a child would not find them."""
+    return [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
+
+
+@functools.cache
+def _views() -> list[str]:
+    """The folders and files that Python, its packages and the libraries under them need; none inside another."""
+    paths = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    paths |= {*_packages(), sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("DESTSHARED")}
+    paths |= {"/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache"}
+    there = sorted(path for path in paths if path and os.path.exists(path))
+    return [path for path in there if not any(path.startswith(f"{other}/") for other in there)]
 
 
 class _Watch:
-    """Reads what a child says until it passes, ends or runs out of wall time, counted from its start."""
+    """Reads a child's reports as they come."""
 
-    def __init__(self, process: subprocess.Popen, channel: int, token: bytes) -> None:
-        self.begun, self.seconds, self.started = time.monotonic(), 0.0, False
-        self.passed = self.late = False
-        self.said, self.reports, self.passing = bytearray(), bytearray(), b"started\n" + token
+    def __init__(self, process: subprocess.Popen, isolation: str) -> None:
+        self.process, self.isolation, self.channel = process, isolation, process.stdout.fileno()
+        self.said, self.ended, self.life = bytearray(), False, None
+        fcntl.fcntl(self.channel, fcntl.F_SETPIPE_SZ, _PIPE)
         self.open = selectors.DefaultSelector()
-        self.open.register(channel, selectors.EVENT_READ, self.reports)
-        self.open.register(process.stdout, selectors.EVENT_READ, self.said)
-        self.life = os.pidfd_open(process.pid)
-        self.open.register(self.life, selectors.EVENT_READ)
+        self.open.register(self.channel, selectors.EVENT_READ)
 
-    def until_done(self, wall: float) -> None:
-        """Return when the child has passed or ended, or when its time is over."""
-        alive = True
-        while alive and not self.passed and not self.late:
-            left = self.begun + (wall if self.started else _START) - time.monotonic()
-            events = self.open.select(max(left, 0))
-            alive = all(key.fd != self.life for key, _ in events)
-            for key, _ in events:
-                self._read(key)
-            if not self.started and self.reports.startswith(b"started\n"):
-                self.started, self.begun = True, time.monotonic()
-            self.passed = self.reports == self.passing
-            self.late = not events and left <= 0
-        self.seconds = time.monotonic() - self.begun
+    def follow(self, call: Call, judge: Judge, patience: float) -> Outcome:
+        """The outcome; what the process does afterwards does not matter to it."""
+        number = self._start()
+        with contextlib.suppress(ProcessLookupError):  # it may have ended already
+            self.life = os.pidfd_open(number)
+        clock = _Clock(number)
+        status, outputs = self._outputs(call, judge, patience, clock)
+        return Outcome(status, outputs, clock.used())
 
-    def drain(self) -> None:
-        """Read what is left; a pipe that stays open means that a process outlived its group, and is logged."""
-        self.open.unregister(self.life)
-        os.close(self.life)
-        end = time.monotonic() + _GRACE
-        while self.open.get_map() and (left := end - time.monotonic()) > 0:
-            for key, _ in self.open.select(left):
-                self._read(key)
-        if self.open.get_map():
-            log.warning("a process started by a solution outlived it; its processor time is limited")
+    def end(self) -> None:
+        """Return when the process behind the walls is gone, and all it started."""
+        if self.life is not None:
+            with contextlib.suppress(ProcessLookupError):  # likewise
+                signal.pidfd_send_signal(self.life, signal.SIGKILL)
+            os.close(self.life)
+            os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)  # the one in front of the walls follows it
+        os.killpg(self.process.pid, signal.SIGKILL)  # its leader is not reaped yet, so the group is still ours
+        self.process.wait()
+        self.process.stdout.close()
         self.open.close()
 
-    def text(self) -> str:
-        """The kept beginning of the output."""
-        return self.said.decode("utf-8", "replace").strip()
+    def _start(self) -> int:
+        """Wait until the walls stand; the number of the process behind them."""
+        give_up = time.monotonic() + _START
+        while not self.ended and (left := give_up - time.monotonic()) > 0:
+            if self.said[:1] == MARK[:1] and (report := self._next(1 << 10)):
+                return values.decode(report[0].data)
+            self._read(left)
+        words = self.said[-_WORDS:].decode("utf-8", "replace").strip() or "it said nothing"
+        raise SandboxFailed(f"the process for a solution did not start ({self.isolation}): {words}")
 
-    def _read(self, key: selectors.SelectorKey) -> None:
-        if key.data is None:
-            return
-        data = os.read(key.fd, _KEPT)
-        if not data:
-            self.open.unregister(key.fileobj)
-        key.data.extend(data[: _KEPT - len(key.data)])
+    def _outputs(self, call: Call, judge: Judge, patience: float, clock: "_Clock") -> tuple[str, int]:
+        for i, limit in enumerate(call.seconds):
+            while not (report := self._next(call.largest[i])):
+                left = min(limit * patience - clock.since_mark(), call.total * patience - clock.used(),
+                           (max(call.seconds) + _IDLE) * patience - clock.idle())  # fmt: skip
+                if self.ended or left <= 0:
+                    return ("error" if self.ended else "timeout"), i
+                if self._read(left):
+                    clock.mark()
+            if report == _GARBLED or not judge(i, *report):
+                return "refused", i
+        return "done", len(call.seconds)
+
+    def _next(self, largest: int) -> tuple[Output, float] | None:
+        """The next report, if all of it is here."""
+        if len(self.said) < HEADER.size:
+            return None
+        mark, seconds, size, name = HEADER.unpack_from(self.said)
+        if mark != MARK or size > largest:  # not made by `child`, or larger than any right output
+            return _GARBLED
+        start, end = HEADER.size + name, HEADER.size + name + size
+        if len(self.said) < end:
+            return None
+        output = Output(self.said[HEADER.size : start].decode("utf-8", "replace"), bytes(self.said[start:end]))
+        del self.said[:end]
+        return output, seconds
+
+    def _read(self, seconds: float) -> bool:
+        """Whether something has come, after at most so much time."""
+        if not self.open.select(max(seconds, _TICK)):
+            return False
+        data = os.read(self.channel, _PIPE)
+        self.said += data
+        self.ended = not data
+        return True
+
+
+class _Clock:
+    """Processor seconds that a process has used, and seconds in which it wanted none."""
+
+    def __init__(self, number: int) -> None:
+        self.clock, self.statistics = ~number << 3 | _PROCESSOR, f"/proc/{number}/schedstat"
+        self.last = 0.0
+        self.begun, self.before = time.monotonic(), self.used()
+        self.waited_before = self._waited()
+        self.marked = self.before
+
+    def used(self) -> float:
+        """Of all its threads; of a process that has ended what was last known."""
+        with contextlib.suppress(OSError):
+            self.last = time.clock_gettime(self.clock)
+        return self.last
+
+    def mark(self) -> None:
+        """Something has come from it now."""
+        self.marked = self.used()
+
+    def since_mark(self) -> float:
+        return self.used() - self.marked
+
+    def idle(self) -> float:
+        """Neither running nor waiting for a processor; where the system does not tell, waiting counts as idle."""
+        waited = self._waited() - self.waited_before
+        return time.monotonic() - self.begun - (self.used() - self.before) - waited
+
+    def _waited(self) -> float:
+        with contextlib.suppress(OSError):
+            return int(Path(self.statistics).read_text().split()[1]) / 1e9
+        return 0.0

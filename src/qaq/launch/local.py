@@ -121,11 +121,11 @@ def command(arguments: list[str], environment: dict[str, str] | None = None) -> 
                           check=False)  # fmt: skip
 
 
-def alone(arguments: list[str], source: IO[bytes], directory: Path, channel: int) -> subprocess.Popen:
-    """Start a program that trusts nobody: a session of its own, an empty environment, `source` as its input, its
-    output in one pipe, and the one open file `channel` to report on."""
-    return subprocess.Popen(arguments, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={},
-                            cwd=directory, pass_fds=[channel], start_new_session=True)  # fmt: skip
+def alone(arguments: list[str], source: IO[bytes], directory: Path, environment: dict[str, str]) -> subprocess.Popen:
+    """Start a program that trusts nobody: a session of its own, no environment but this, `source` as its input, and
+    all its output in one pipe."""
+    return subprocess.Popen(arguments, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment,
+                            cwd=directory, start_new_session=True)  # fmt: skip
 
 
 def request() -> dict[str, Any]:
