@@ -9,7 +9,9 @@ from qaq import report, tables
 
 def test_a_sweep_shows_every_job_also_the_ones_that_failed_or_never_started(tmp_path):
     done = {"status": "complete", "selector": "ifd", "budget": 0.1, "counts": {"selected": 5},
-            "values": [{"selector": "ifd", "metric": "pass@1", "value": 0.25, "low": 0.1, "high": 0.4}]}  # fmt: skip
+            "config": {"evaluate": {"benchmark": "humaneval"}},
+            "values": [{"selector": "ifd", "benchmark": "humaneval", "metric": "pass@1", "value": 0.25, "low": 0.1, "high": 0.4,
+                        "pooled": 1}]}  # fmt: skip
     for job, result in {"0": done, "1": {**done, "status": "failed", "error": "no disk", "values": []}}.items():
         (tmp_path / job).mkdir()
         (tmp_path / job / "result.json").write_text(json.dumps(result))

@@ -20,17 +20,18 @@ import pyarrow.compute as pc
 
 from qaq import card, data, estimate, evaluate, launch, noise, reading, report, score, select
 from qaq.config import SECTIONS, TrainConfig, identity, pairs_for
+from qaq.evaluate import Measured
 from qaq.export import export, gather
 from qaq.job import Job, blank_result, versions
 from qaq.store import Entry, Store, fingerprint, room
-from qaq.tables import RESULTS, conform, digest_of_ids, read, read_jsonl, write
+from qaq.tables import COMPARISONS, RESULTS, conform, digest_of_ids, read, read_jsonl, write
 from qaq.tracking import Stage, Tracker
 from qaq.train.recipe import recipe
 
 log = logging.getLogger(__name__)
 
 # Raised when a stage's code changes what it makes; part of every key.
-VERSIONS = {"examples": data.VERSION, **reading.VERSIONS, "checkpoint": 3, "solutions": 1, "verdicts": 1,
+VERSIONS = {"examples": data.VERSION, **reading.VERSIONS, "checkpoint": 3, "solutions": 1, "verdicts": 2,
             "calibration": 1}  # fmt: skip
 
 
@@ -256,22 +257,45 @@ def _checkpoint(job: Job, examples: Path, subset: pa.Table, pairs: int, settings
 def assess(job: Job, checkpoints: dict[int, Entry]) -> None:
     """The benchmark for the tuned models and, once per model, for the base they came from."""
     label = job.cfg["selector"]["name"]
+    job.result["evaluated"] = []
+    job.result["evaluation"] = {"tasks": evaluate.identity(job.cfg["evaluate"]),
+                                "grading": evaluate.grading_identity(job.cfg["evaluate"])}  # fmt: skip
     with job.tracker.stage("evaluate") as records:
-        results = []
+        base = []
         if job.cfg["evaluate"]["baseline"]:
-            base = job.model("target", job.cfg["target"])
-            results += _measure(job, "evaluate_base", base.directory, base.key, "base", None)
+            model = job.model("target", job.cfg["target"])
+            base = [_measure(job, "evaluate_base", model.directory, model.key, "base", None)]
+        tuned = {}
         for seed, checkpoint in checkpoints.items():
             name = "evaluate" if len(checkpoints) == 1 else f"evaluate_seed{seed}"
-            results += _measure(job, name, lambda made=checkpoint: made.path / "model", checkpoint.key, label, seed)
+            tuned[seed] = _measure(job, name, lambda made=checkpoint: made.path / "model", checkpoint.key, label, seed)
         job.result["calibration"] = _calibrate(job)
-        job.result["values"] = conform(results, RESULTS).to_pylist()
-        records.log_all(job.result["values"])
+        job.result |= _judged(job, base, tuned)
+        records.log_all(job.result["values"] + job.result["comparisons"])
+
+
+def _judged(job: Job, base: list[Measured], tuned: dict[int, Measured]) -> dict[str, Any]:
+    """RESULTS of every model, and of several training seeds pooled; COMPARISONS of each with the base."""
+    benchmark, label = job.cfg["evaluate"]["benchmark"], job.cfg["selector"]["name"]
+    groups = [(seed, [one]) for seed, one in tuned.items()]
+    if len(tuned) > 1:
+        groups.append((None, list(tuned.values())))
+    values = [_result_row(job, "base", None, 1, row) for row in (evaluate.results(benchmark, base) if base else [])]
+    comparisons = []
+    for seed, models in groups:
+        values += [_result_row(job, label, seed, len(models), row) for row in evaluate.results(benchmark, models)]
+        for row in evaluate.comparison(benchmark, models, base) if base else []:
+            row = {**row, "against": "base", "selector": label, "train_seed": seed, "pooled": len(models)}
+            comparisons.append({**row, "run": _run_name(job, label, seed, len(models))})
+    return {
+        "values": conform(values, RESULTS).to_pylist(),
+        "comparisons": conform(comparisons, COMPARISONS).to_pylist(),
+    }
 
 
 def _measure(job: Job, stage: str, model: Callable[[], Path], key: str, label: str,
-             seed: int | None) -> list[dict[str, Any]]:  # fmt: skip
-    """RESULTS of one model, trained with `seed`. What it said and what came of it are kept apart: grading again does not generate again."""
+             seed: int | None) -> Measured:  # fmt: skip
+    """The tables of one model, trained with `seed`. What it said and what came of it are kept apart: grading again does not generate again."""
     settings = job.cfg["evaluate"]
 
     def generate(out: Path) -> None:
@@ -280,17 +304,22 @@ def _measure(job: Job, stage: str, model: Callable[[], Path], key: str, label: s
         _score_canonical(job, request, label, out)
 
     def grade(out: Path) -> None:
-        verdicts = evaluate.grade(evaluate.tasks(settings), read(said.path / "solutions.parquet"), settings)
-        write(verdicts, out / "verdicts.parquet")
+        solutions = read(said.path / "solutions.parquet")
+        verdicts = evaluate.grade(evaluate.tasks(settings), solutions, settings)
+        write(evaluate.with_syntax(verdicts, solutions, settings), out / "verdicts.parquet")
 
     what = evaluate.identity(settings)
     said = job.store.entry("solutions", VERSIONS["solutions"], what, {"model": key}, generate)
     job.keep(f"{stage}_solutions", said)
     entry = job.store.entry("verdicts", VERSIONS["verdicts"], _grading(settings), {"solutions": said.key}, grade)
     job.keep(stage, entry)
-    write(read(entry.path / "verdicts.parquet"), job.dir / f"verdicts{stage.removeprefix('evaluate')}_{label}.parquet")
-    rows = evaluate.results(settings["benchmark"], said.path, entry.path)
-    return [_result_row(job, label, seed, row) for row in rows]
+    measured = Measured(read(entry.path / "verdicts.parquet"), read(said.path / "solutions.parquet"),
+                        read(said.path / "likelihood.parquet"))  # fmt: skip
+    name = f"{label}{stage.removeprefix('evaluate').removeprefix('_base')}"
+    for table, rows in measured._asdict().items():
+        write(rows, job.dir / f"{table}_{name}.parquet")
+    job.result["evaluated"].append({"selector": label, "train_seed": seed, "name": name})
+    return measured
 
 
 def _score_canonical(job: Job, request: dict[str, Any], label: str, out: Path) -> None:
@@ -319,15 +348,22 @@ def _grading(settings: dict[str, Any]) -> dict[str, Any]:
     return {**evaluate.identity(settings), **evaluate.grading_identity(settings)}
 
 
-def _result_row(job: Job, label: str, seed: int | None, row: dict[str, Any]) -> dict[str, Any]:
+def _result_row(job: Job, label: str, seed: int | None, pooled: int, row: dict[str, Any]) -> dict[str, Any]:
     names = [
         job.cfg["scorer"]["model"]["name"],
         (job.cfg["scorer"]["weak"] or {}).get("name"),
         job.cfg["target"]["name"],
     ]
-    several = seed is not None and len(job.cfg["train"]["seeds"]) > 1
-    run = f"{job.tracker.group}/{job.dir.name}" + (f" training seed {seed}" if several else "")
-    return {"run": run, "selector": label, "budget": str(job.cfg["budget"]), "seed": job.cfg["seed"], "train_seed": seed, "models": " ".join(filter(None, names)), **row}  # fmt: skip
+    return {"run": _run_name(job, label, seed, pooled), "selector": label, "budget": str(job.cfg["budget"]),
+            "seed": job.cfg["seed"], "train_seed": seed, "models": " ".join(filter(None, names)), "pooled": pooled,
+            **row}  # fmt: skip
+
+
+def _run_name(job: Job, label: str, seed: int | None, pooled: int) -> str:
+    seeds, run = job.cfg["train"]["seeds"], f"{job.tracker.group}/{job.dir.name}"
+    if label == "base" or len(seeds) == 1:
+        return run
+    return f"{run} training seeds {seeds} pooled" if pooled > 1 else f"{run} training seed {seed}"
 
 
 def _summary(metrics: pa.Table) -> dict[str, float]:

@@ -1,4 +1,5 @@
-"""Evaluation: a model -> SOLUTIONS (worker `generate`) -> VERDICTS (`grade`, torch-free) -> pass@1 with its interval.
+"""Evaluation: a model -> SOLUTIONS (worker `generate`) -> VERDICTS (`grade`, torch-free) -> RESULTS and
+COMPARISONS (`results`). `python -m qaq.evaluate.compare RUN_A RUN_B` compares two runs.
 
 A new benchmark is an entry of `benchmark._READERS`; a stronger sandbox replaces `sandbox.run`.
 """
@@ -6,8 +7,8 @@ A new benchmark is an entry of `benchmark._READERS`; a stronger sandbox replaces
 from qaq.evaluate.benchmark import Task, check, identity, tasks
 from qaq.evaluate.grade import calibrate, grade, grade_canonical
 from qaq.evaluate.grade import identity as grading_identity
-from qaq.evaluate.results import results
-from qaq.evaluate.statistics import PassRate, pass_at_1
+from qaq.evaluate.results import Measured, comparison, results
+from qaq.evaluate.syntax import with_syntax
 
-__all__ = ["PassRate", "Task", "calibrate", "check", "grade", "grade_canonical", "grading_identity", "identity", "pass_at_1",
-           "results", "tasks"]  # fmt: skip
+__all__ = ["Measured", "Task", "calibrate", "check", "comparison", "grade", "grade_canonical", "grading_identity", "identity",
+           "results", "tasks", "with_syntax"]  # fmt: skip
