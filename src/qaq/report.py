@@ -121,20 +121,28 @@ def summary(result: dict[str, Any]) -> str:
 
 
 def _evaluation_tables(result: dict[str, Any]) -> list[str]:
-    partial = (
-        f" PARTIAL: the first {result['values'][0]['tasks']} tasks" if result["config"]["evaluate"]["limit"] else ""
-    )
-    rows = [[_model(r), r["benchmark"], r["metric"], interval(r), "-" if r["of"] is None else f"{r['count']} / {r['of']}",
-             r["tasks"]] for r in result["values"]]  # fmt: skip
-    compared = [[_model(r), r["benchmark"], r["metric"], gain(r), r["won"], r["lost"], r["tied"], p_value(r["p"])]
-                for r in result["comparisons"]]  # fmt: skip
-    found = [
-        table(f"results (95% interval){partial}", ("model", "benchmark", "metric", "value", "count", "tasks"), rows)
-    ]
-    if compared:
-        found.append(table(f"tuned less base, task by task (95% interval){partial}",
-                           ("model", "benchmark", "metric", "difference", "won", "lost", "tied", "p"), compared))  # fmt: skip
+    asked, values = result["config"]["evaluate"], result["values"]
+    partial = " PARTIAL, by evaluate.limit:" if asked["limit"] else ""
+    title = f"{asked['benchmark']},{partial} {values[0]['tasks']} tasks (95% intervals)"
+    rows = [[_model(r), _metric(r, asked), interval(r), _count(r)] for r in values]
+    found = [table(title, ("model", "metric", "value", "count"), rows)]
+    if result["comparisons"]:
+        rows = [[_model(r), _metric(r, asked), gain(r), _tally(r), p_value(r["p"])] for r in result["comparisons"]]
+        columns = ("model", "metric", "difference", "won/lost/tied", "p")
+        found.append(table(f"less the base model, task by task,{partial} shares in points", columns, rows))
     return found
+
+
+def _metric(row: dict[str, Any], asked: dict[str, Any]) -> str:
+    return row["metric"] if row["benchmark"] == asked["benchmark"] else f"{row['metric']} ({row['benchmark']})"
+
+
+def _count(row: dict[str, Any]) -> str:
+    return f"{row['tasks']} tasks" if row["of"] is None else f"{row['count']} / {row['of']}"
+
+
+def _tally(row: dict[str, Any]) -> str:
+    return "-" if row["won"] is None else f"{row['won']}/{row['lost']}/{row['tied']}"
 
 
 def gain(row: dict[str, Any]) -> str:

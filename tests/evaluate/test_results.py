@@ -19,7 +19,7 @@ def model(passed: dict[str, str], nll: dict[str, tuple[float | None, int]] | Non
                  "status": {"+": "pass", "-": "fail", "t": "timeout"}[m]} for t, n, m in keys]  # fmt: skip
     solutions = [{"task_id": t, "sample": n, "solution": "", "tokens": 10, "capped": m == "-"} for t, n, m in keys]
     likelihood = [{"id": i, "nll_sum": s, "tokens": n, "truncated": s is None, **SCORED}
-                  for i, (s, n) in (nll or {task: (10.0, 10) for task in passed}).items()]  # fmt: skip
+                  for i, (s, n) in (nll or dict.fromkeys(passed, (10.0, 10))).items()]  # fmt: skip
     return Measured(tables.conform(verdicts, tables.VERDICTS), tables.conform(solutions, tables.SOLUTIONS),
                     tables.conform(likelihood, tables.LIKELIHOOD))  # fmt: skip
 

@@ -9,7 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qaq.evaluate import statistics
-from qaq.evaluate.statistics import Z95, difference, mean, pass_at_k, per_token, share, share_difference, sign_flip, student, wilson  # fmt: skip
+from qaq.evaluate.statistics import (
+    Z95,
+    difference,
+    mean,
+    pass_at_k,
+    per_token,
+    share,
+    share_difference,
+    sign_flip,
+    student,
+    wilson,
+)
 
 counts = st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 cells = st.tuples(st.integers(1, 3), st.integers(2, 12), st.integers(1, 4)).flatmap(
