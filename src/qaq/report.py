@@ -43,7 +43,8 @@ def interval(row: dict[str, Any]) -> str:
         return f"{row['value']:.3f} [no interval: {row['tasks']} task]"
     if _is_share(row["metric"]):
         return f"{row['value']:.1%} [{row['low']:.1%}, {row['high']:.1%}]"
-    return f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+    digits = _digits(row["metric"])
+    return f"{row['value']:.{digits}f} [{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
 
 
 def sweep_rows(jobs: list[Path]) -> list[list[Any]]:
@@ -149,7 +150,7 @@ def gain(row: dict[str, Any]) -> str:
     """`difference [low, high]` of a COMPARISONS row; shares in points of a hundred."""
     if row["value"] is None:
         return "-"
-    scale, digits = (100, 1) if _is_share(row["metric"]) else (1, 3)
+    scale, digits = (100, 1) if _is_share(row["metric"]) else (1, _digits(row["metric"]))
     value, *bounds = (
         None if x is None else f"{scale * x:+.{digits}f}" for x in (row["value"], row["low"], row["high"])
     )
@@ -159,6 +160,10 @@ def gain(row: dict[str, Any]) -> str:
 def p_value(p: float | None) -> str:
     """Three digits; `-` where there is none."""
     return "-" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _digits(metric: str) -> int:
+    return 1 if metric == "reply_tokens" else 3
 
 
 def _is_share(metric: str) -> bool:

@@ -28,7 +28,7 @@ def run(tmp_path):
                 tables.write(rows, place / f"{table}_{name}.parquet")
         evaluated = [{"selector": name.split("_seed")[0], "name": name,
                       "train_seed": None if name == "base" else int(name.partition("_seed")[2] or 0)} for name in models]  # fmt: skip
-        said = {"budget": 0.25, "evaluated": evaluated, "calibration": {"failed": list(failed)},
+        said = {"status": "complete", "budget": 0.25, "evaluated": evaluated, "calibration": {"failed": list(failed)},
                 "evaluation": {"tasks": {**TASKS, **(tasks or {})},
                                "grading": {"seconds": 10, "isolation": "namespaces", **grading}}}  # fmt: skip
         (place / "result.json").write_text(json.dumps(said))
@@ -57,6 +57,7 @@ def test_one_run_compares_its_tuned_models_of_all_seeds_with_its_base(run):
     a = run("a", {"base": model(WRONG), "ifd_seed0": model(RIGHT), "ifd_seed1": model(WRONG)})
     text = compare(a)
     assert "training seeds [0, 1]" in text
+    assert "the interval also covers what other training seeds" in " ".join(text.split())
     assert "base model" in text
     cells = next(line for line in text.splitlines() if line.strip().startswith("pass@1")).split()
     assert cells[1:4] == ["50.0", "0.0", "+50.0"]
@@ -69,7 +70,7 @@ def test_what_may_differ_is_told(run):
     text = compare(a, b)
     assert "note: max_new_tokens is 8 in A and 16 in B" in text
     assert 'note: isolation is "namespaces" in A and "limits only" in B' in text
-    assert "note: 1 canonical solutions do not pass as A was graded" in text
+    assert "note: canonical solutions that do not pass as A was graded: 1" in text
 
 
 def test_a_quick_look_is_called_partial(run):

@@ -49,6 +49,7 @@ def compare(run_a: Path, run_b: Path | None = None) -> str:
     """The text of the comparison. ValueError, naming it, for what is missing or was graded differently."""
     a, b = side(run_a, "tuned"), side(run_b or run_a, "tuned" if run_b else "base")
     notes = [*differences(a.result, b.result), *_warnings("A", a.result), *(_warnings("B", b.result) if run_b else [])]
+    notes.append(_on_seeds(a, b))
     benchmark = a.result["evaluation"]["tasks"]["benchmark"]
     values = {(r["benchmark"], r["metric"]): [r["value"]] for r in results(benchmark, a.models)}
     for row in results(benchmark, b.models):
@@ -66,9 +67,9 @@ def side(run: Path, which: str) -> Side:
     if not (run / "result.json").is_file():
         raise ValueError(f"{run} has no result.json: it is not the directory of a run")
     result = json.loads((run / "result.json").read_text())
-    if "evaluated" not in result:
+    if result["status"] != "complete" or "evaluated" not in result:
         raise ValueError(f"{run} holds no evaluated model (status: {result['status']}, stages: {', '.join(result['stages'])}): "
-                         "run it with stages=[load,score,select,train,evaluate]")  # fmt: skip
+                         "run it again, with stages=[load,score,select,train,evaluate]")  # fmt: skip
     asked = [one for one in result["evaluated"] if (one["selector"] == "base") == (which == "base")]
     if not asked:
         raise ValueError(f"{run} did not evaluate the base model: run it with evaluate.baseline=true")
@@ -103,7 +104,13 @@ def differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
 
 def _warnings(letter: str, result: dict[str, Any]) -> list[str]:
     failed = result["calibration"]["failed"]
-    return [f"{len(failed)} canonical solutions do not pass as {letter} was graded"] if failed else []
+    return [f"canonical solutions that do not pass as {letter} was graded: {len(failed)}"] if failed else []
+
+
+def _on_seeds(a: Side, b: Side) -> str:
+    if max(len(a.models), len(b.models)) > 1:
+        return "p asks whether these very models differ; the interval also covers what other training seeds would give"
+    return "one training seed: neither p nor interval tells what another seed would give"
 
 
 def _partial(result: dict[str, Any]) -> str:
