@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -75,7 +74,7 @@ def side(run: Path, which: str) -> Side:
         raise ValueError(f"{run} did not evaluate the base model: run it with evaluate.baseline=true")
     seeds = [one["train_seed"] for one in asked]
     trained = f", budget {result['budget']}, training seeds {seeds}" if which == "tuned" else " model, not trained"
-    return Side(f"{asked[0]['selector']}{trained}  ({run})", result, [read(run, one["name"]) for one in asked])
+    return Side(f"{asked[0]['selector']}{trained}\n   {run}", result, [read(run, one["name"]) for one in asked])
 
 
 def read(run: Path, name: str) -> Measured:
@@ -134,7 +133,7 @@ def _cells(row: dict[str, Any], benchmark: str, a: float | None, b: float | None
 
 
 def _grid(rows: list[list[str]]) -> str:
-    grid = Table(box=SIMPLE_HEAD, pad_edge=False)
+    grid = Table(box=None, pad_edge=False)
     for name in ("metric", "A", "B", "A - B [95% interval]", "won/lost/tied", "p"):
         grid.add_column(name, justify="left" if name == "metric" else "right", no_wrap=True)
     for row in rows:
@@ -142,7 +141,7 @@ def _grid(rows: list[list[str]]) -> str:
     console = Console(width=_WIDTH, highlight=False, markup=False)
     with console.capture() as captured:
         console.print(grid)
-    return captured.get().rstrip("\n")
+    return "\n" + "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
 
 
 def _lists(won: list[str], lost: list[str]) -> list[str]:
