@@ -55,7 +55,9 @@ def compare(run_a: Path, run_b: Path | None = None) -> str:
         values.setdefault((row["benchmark"], row["metric"]), [None]).append(row["value"])
     rows = comparison(benchmark, a.models, b.models)
     heads = [f"{letter}  {one.label}" for letter, one in (("A", a), ("B", b))]
-    heads.append(f"{benchmark}, {rows[0]['tasks']} tasks{_partial(a.result)}; shares in %, their differences in points")
+    heads.append(
+        _wrapped(f"{benchmark}, {rows[0]['tasks']} tasks{_partial(a.result)}; shares in %, their differences in points")
+    )
     grid = _grid([_cells(row, benchmark, *values[row["benchmark"], row["metric"]]) for row in rows])
     lists = _lists(*won_and_lost(benchmark, a.models, b.models))
     return "\n".join([*heads, *(_wrapped(f"note: {note}") for note in notes), grid, *lists])
