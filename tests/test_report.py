@@ -9,7 +9,9 @@ from qaq import report, tables
 
 def test_a_sweep_shows_every_job_also_the_ones_that_failed_or_never_started(tmp_path):
     done = {"status": "complete", "selector": "ifd", "budget": 0.1, "counts": {"selected": 5},
-            "values": [{"selector": "ifd", "metric": "pass@1", "value": 0.25, "low": 0.1, "high": 0.4}]}  # fmt: skip
+            "config": {"evaluate": {"benchmark": "humaneval"}},
+            "values": [{"selector": "ifd", "benchmark": "humaneval", "metric": "pass@1", "value": 0.25, "low": 0.1, "high": 0.4,
+                        "pooled": 1}]}  # fmt: skip
     for job, result in {"0": done, "1": {**done, "status": "failed", "error": "no disk", "values": []}}.items():
         (tmp_path / job).mkdir()
         (tmp_path / job / "result.json").write_text(json.dumps(result))
@@ -32,3 +34,26 @@ def test_a_table_keeps_every_cell():
     text = report.table("t", ("name", "value"), [["a", 0.12345], ["b", None]])
     assert "0.123" in text
     assert "│ b" in text
+
+
+def test_a_finished_run_shows_counts_and_what_was_won_and_lost_and_says_if_it_is_partial():
+    shared = {"benchmark": "humaneval", "run": "g/0", "tasks": 20, "low": 0.1, "high": 0.4, "train_seed": None}
+    share = {**shared, "metric": "pass@1", "value": 0.25, "count": 5, "of": 20}
+    values = [{**share, "selector": "base", "pooled": 1}, {**share, "selector": "ifd", "pooled": 3, "of": 60, "count": 15},
+              {**share, "selector": "ifd", "pooled": 1, "train_seed": 7, "run": "g/0 training seed 7"},
+              {**shared, "metric": "canonical_nll", "value": None, "count": None, "of": None, "selector": "base", "pooled": 1}]  # fmt: skip
+    compared = [{**shared, "metric": "pass@1", "value": 0.05, "low": -0.021, "p": 0.0004, "won": 3, "lost": 2, "tied": 15,
+                 "selector": "ifd", "pooled": 3}]  # fmt: skip
+    result = {"counts": {}, "seconds": {}, "reused": {}, "selector": "ifd", "budget": 0.1, "status": "complete", "values": values,
+              "comparisons": compared, "config": {"evaluate": {"benchmark": "humaneval", "limit": 20}}}  # fmt: skip
+    said = [
+        [cell.strip() for cell in line.split("│")[1:-1]] for line in report.summary(result).splitlines() if "│" in line
+    ]
+    assert ["base", "pass@1", "25.0% [10.0%, 40.0%]", "5 / 20"] in said
+    assert ["ifd, 3 seeds pooled", "pass@1", "25.0% [10.0%, 40.0%]", "15 / 60"] in said
+    assert ["ifd, seed 7", "pass@1", "25.0% [10.0%, 40.0%]", "5 / 20"] in said
+    assert ["base", "canonical_nll", "-", "20 tasks"] in said
+    assert ["ifd, 3 seeds pooled", "pass@1", "+5.0 [-2.1, +40.0]", "3/2/15", "<0.001"] in said
+    assert report.summary(result).count("PARTIAL") == 2
+    whole = {**result, "config": {"evaluate": {"benchmark": "humaneval", "limit": None}}}
+    assert "PARTIAL" not in report.summary(whole)

@@ -10,7 +10,6 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,20 +17,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from qaq import card, data, estimate, evaluate, launch, noise, reading, report, score, select
+from qaq import assess, card, data, estimate, evaluate, launch, noise, reading, report, score, select
 from qaq.config import ESTIMATE, SECTIONS, identity, pairs_for
 from qaq.export import export, gather
 from qaq.job import Job, blank_result, versions
 from qaq.store import Entry, Store, fingerprint, room
-from qaq.tables import RESULTS, conform, digest_of_ids, read, read_jsonl, write
+from qaq.tables import digest_of_ids, read, read_jsonl, write
 from qaq.tracking import Stage, Tracker
 from qaq.train.recipe import determining, recipe
 
 log = logging.getLogger(__name__)
 
 # Raised when a stage's code changes what it makes; part of every key.
-VERSIONS = {"examples": data.VERSION, **reading.VERSIONS, "checkpoint": 4, "solutions": 2, "verdicts": 2,
-            "calibration": 1}  # fmt: skip
+VERSIONS = {"examples": data.VERSION, **reading.VERSIONS, "checkpoint": 4}
 
 
 def run(cfg: dict[str, Any], run_dir: Path, group: str, overrides: list[str]) -> dict[str, Any]:
@@ -87,7 +85,7 @@ def _stages(job: Job) -> None:
         return
     checkpoints = fine_tune(job, examples, subset, metrics.num_rows)
     if "evaluate" in wanted:
-        assess(job, checkpoints)
+        assess.assess(job, checkpoints)
 
 
 def load(job: Job) -> Path:
@@ -251,89 +249,6 @@ def _checkpoint(job: Job, examples: Path, subset: pa.Table, pairs: int, settings
     job.result["training"].append(counts)
     records.log(counts)
     return entry
-
-
-def assess(job: Job, checkpoints: dict[int, Entry]) -> None:
-    """The benchmark for the tuned models and, once per model, for the base they came from."""
-    label = job.cfg["selector"]["name"]
-    with job.tracker.stage("evaluate") as records:
-        results = []
-        if job.cfg["evaluate"]["baseline"]:
-            base = job.model("target", job.cfg["target"])
-            results += _measure(job, "evaluate_base", base.directory, base.key, "base", None)
-        for seed, checkpoint in checkpoints.items():
-            name = "evaluate" if len(checkpoints) == 1 else f"evaluate_seed{seed}"
-            results += _measure(job, name, lambda made=checkpoint: made.path / "model", checkpoint.key, label, seed)
-        job.result["benchmark"] = evaluate.identity(job.cfg["evaluate"])
-        job.result["calibration"] = _calibrate(job)
-        job.result["values"] = conform(results, RESULTS).to_pylist()
-        records.log_all(job.result["values"])
-
-
-def _measure(job: Job, stage: str, model: Callable[[], Path], key: str, label: str,
-             seed: int | None) -> list[dict[str, Any]]:  # fmt: skip
-    """RESULTS of one model, trained with `seed`. What it said and what came of it are kept apart: grading again does not generate again."""
-    settings = job.cfg["evaluate"]
-
-    what, keyed = evaluate.asking_identity(settings), {"model": key}
-    # The replies of a generation that was stopped; none with other settings may meet them.
-    work = job.store.root / "replies" / fingerprint({"version": VERSIONS["solutions"], **what, **keyed})[:24]
-
-    def generate(out: Path) -> None:
-        request = {"model": str(model()), "settings": settings}
-        job.workers("qaq.evaluate.generate", {**request, "shards": str(work)}, evaluate.left(work, settings))
-        evaluate.collect(work, settings, out)
-        _score_canonical(job, request, label, out)
-
-    def grade(out: Path) -> None:
-        verdicts = evaluate.grade(evaluate.tasks(settings), read(said.path / "solutions.parquet"), settings)
-        write(verdicts, out / "verdicts.parquet")
-
-    said = job.store.entry("solutions", VERSIONS["solutions"], what, keyed, generate)
-    shutil.rmtree(work, ignore_errors=True)
-    job.keep(f"{stage}_solutions", said)
-    entry = job.store.entry("verdicts", VERSIONS["verdicts"], _grading(settings), {"solutions": said.key}, grade)
-    job.keep(stage, entry)
-    write(read(entry.path / "verdicts.parquet"), job.dir / f"verdicts{stage.removeprefix('evaluate')}_{label}.parquet")
-    rows = evaluate.results(settings["benchmark"] + evaluate.partial(settings), said.path, entry.path)
-    return [_result_row(job, label, seed, row) for row in rows]
-
-
-def _score_canonical(job: Job, request: dict[str, Any], label: str, out: Path) -> None:
-    """How likely the model finds the benchmark's own solutions: read by the scorer's engine, in evaluate's dtype."""
-    knobs = {name: job.cfg["scorer"][name] for name in ("tokens_per_batch", "tokens_per_shard")}
-    ask = {**request, "name": label, "settings": {"dtype": request["settings"]["dtype"], "max_length": None, **knobs}}
-    job.worker("qaq.score.tokenise", {**ask, "continuations": str(out / "canonical.parquet"), "out": str(out)})
-    job.worker("qaq.score", {**ask, "passes": ["continuation"], "texts": str(out), "shards": str(out / "shards")})
-    ids = read(out / "canonical.parquet", ["id"])["id"].to_pylist()
-    write(score.likelihood(out / "shards", ["continuation"], ids, label), out / "likelihood.parquet")
-
-
-def _calibrate(job: Job) -> dict[str, Any]:
-    settings = job.cfg["evaluate"]
-
-    def build(out: Path) -> None:
-        (out / "calibration.json").write_text(json.dumps(evaluate.calibrate(settings)) + "\n")
-
-    entry = job.keep(
-        "calibrate", job.store.entry("calibration", VERSIONS["calibration"], _grading(settings), {}, build)
-    )
-    return json.loads((entry.path / "calibration.json").read_text())
-
-
-def _grading(settings: dict[str, Any]) -> dict[str, Any]:
-    return {**evaluate.identity(settings), **evaluate.grading_identity(settings)}
-
-
-def _result_row(job: Job, label: str, seed: int | None, row: dict[str, Any]) -> dict[str, Any]:
-    names = [
-        job.cfg["scorer"]["model"]["name"],
-        (job.cfg["scorer"]["weak"] or {}).get("name"),
-        job.cfg["target"]["name"],
-    ]
-    several = seed is not None and len(job.cfg["train"]["seeds"]) > 1
-    run = f"{job.tracker.group}/{job.dir.name}" + (f" training seed {seed}" if several else "")
-    return {"run": run, "selector": label, "budget": str(job.cfg["budget"]), "seed": job.cfg["seed"], "train_seed": seed, "models": " ".join(filter(None, names)), **row}  # fmt: skip
 
 
 def _summary(metrics: pa.Table) -> dict[str, float]:

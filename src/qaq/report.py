@@ -41,9 +41,10 @@ def interval(row: dict[str, Any]) -> str:
         return "-"
     if row["low"] is None:
         return f"{row['value']:.3f} [no interval: {row['tasks']} task]"
-    if row["metric"] in ("pass@1", "capped"):
+    if _is_share(row["metric"]):
         return f"{row['value']:.1%} [{row['low']:.1%}, {row['high']:.1%}]"
-    return f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+    digits = _digits(row["metric"])
+    return f"{row['value']:.{digits}f} [{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
 
 
 def sweep_rows(jobs: list[Path]) -> list[list[Any]]:
@@ -60,7 +61,8 @@ SWEEP_COLUMNS = ("job", "selector", "budget", "status", "pairs", "spoiled kept/i
 
 
 def _job_cells(result: dict[str, Any]) -> list[Any]:
-    values = _means([r for r in result.get("values", []) if r["selector"] != "base"])
+    asked = result.get("config", {}).get("evaluate", {}).get("benchmark", "") + result.get("partial", "")
+    values = _best_known([r for r in result.get("values", []) if r["selector"] != "base" and r["benchmark"] == asked])
     share = result.get("noise", {})
     spoiled = f"{share['in_subset']:.1%} / {share['in_data']:.1%}" if share else "-"
     status = result["status"] + (f": {result['error']}" if result.get("error") else "")
@@ -68,16 +70,13 @@ def _job_cells(result: dict[str, Any]) -> list[Any]:
             spoiled, values.get("pass@1", "-"), values.get("canonical_nll", "-")]  # fmt: skip
 
 
-def _means(rows: list[dict[str, Any]]) -> dict[str, str]:
-    """Each metric's value; of several training seeds the mean, without an interval."""
-    found = {}
-    for metric in dict.fromkeys(row["metric"] for row in rows):
-        some = [row for row in rows if row["metric"] == metric]
-        values = [row["value"] for row in some if row["value"] is not None]
-        found[metric] = (
-            interval(some[0]) if len(some) == 1 or not values else f"{np.mean(values):.4f}, {len(values)} seeds"
-        )
-    return found
+def _best_known(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """Each metric's value with its interval; of several training seeds that of all pooled."""
+    found = {row["metric"]: row for row in sorted(rows, key=lambda row: row["pooled"])}
+    return {
+        metric: interval(row) + (f", {row['pooled']} seeds" if row["pooled"] > 1 else "")
+        for metric, row in found.items()
+    }
 
 
 def rmi_figure(metrics: pa.Table, subset: pa.Table, file: Path) -> None:
@@ -118,21 +117,63 @@ def summary(result: dict[str, Any]) -> str:
     if result.get("noise"):
         parts += _noise_tables(result)
     if result["values"]:
-        rows = [
-            [_model(r, result["values"]), r["benchmark"], r["metric"], interval(r), r["tasks"]]
-            for r in result["values"]
-        ]
-        parts.append(table("results (95% interval)", ("model", "benchmark", "metric", "value", "tasks"), rows))
+        parts += _evaluation_tables(result)
     return "\n\n".join(parts)
 
 
-def _model(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    seeds = {one["train_seed"] for one in rows} - {None}
-    return (
-        f"{row['selector']}, seed {row['train_seed']}"
-        if len(seeds) > 1 and row["train_seed"] is not None
-        else row["selector"]
+def _evaluation_tables(result: dict[str, Any]) -> list[str]:
+    asked, values = result["config"]["evaluate"], result["values"]
+    partial = " PARTIAL, by evaluate.limit:" if result["partial"] else ""
+    title = f"{asked['benchmark']},{partial} {values[0]['tasks']} tasks (95% intervals)"
+    rows = [[_model(r), _metric(r, asked), interval(r), _count(r)] for r in values]
+    found = [table(title, ("model", "metric", "value", "count"), rows)]
+    if result["comparisons"]:
+        rows = [[_model(r), _metric(r, asked), gain(r), _tally(r), p_value(r["p"])] for r in result["comparisons"]]
+        columns = ("model", "metric", "difference", "won/lost/tied", "p")
+        found.append(table(f"less the base model, task by task,{partial} shares in points", columns, rows))
+    return found
+
+
+def _metric(row: dict[str, Any], asked: dict[str, Any]) -> str:
+    return row["metric"] if row["benchmark"].startswith(asked["benchmark"]) else f"{row['metric']} ({row['benchmark']})"
+
+
+def _count(row: dict[str, Any]) -> str:
+    return f"{row['tasks']} tasks" if row["of"] is None else f"{row['count']} / {row['of']}"
+
+
+def _tally(row: dict[str, Any]) -> str:
+    return "-" if row["won"] is None else f"{row['won']}/{row['lost']}/{row['tied']}"
+
+
+def gain(row: dict[str, Any]) -> str:
+    """`difference [low, high]` of a COMPARISONS row; shares in points of a hundred."""
+    if row["value"] is None:
+        return "-"
+    scale, digits = (100, 1) if _is_share(row["metric"]) else (1, _digits(row["metric"]))
+    value, *bounds = (
+        None if x is None else f"{scale * x:+.{digits}f}" for x in (row["value"], row["low"], row["high"])
     )
+    return f"{value} [{', '.join(bounds)}]" if None not in bounds else f"{value}"
+
+
+def p_value(p: float | None) -> str:
+    """Three digits; `-` where there is none."""
+    return "-" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _digits(metric: str) -> int:
+    return 1 if metric == "reply_tokens" else 3
+
+
+def _is_share(metric: str) -> bool:
+    return metric.startswith("pass@") or metric in ("syntax_error", "timeout", "capped")
+
+
+def _model(row: dict[str, Any]) -> str:
+    if row["pooled"] > 1:
+        return f"{row['selector']}, {row['pooled']} seeds pooled"
+    return row["selector"] if "training seed" not in row["run"] else f"{row['selector']}, seed {row['train_seed']}"
 
 
 def _noise_tables(result: dict[str, Any]) -> list[str]:

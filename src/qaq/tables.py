@@ -51,13 +51,23 @@ SUBSET = _schema("SUBSET", "rank", rank=_i64, id=_s, priority=_f64, stratum=_i32
 SOLUTIONS = _schema("SOLUTIONS", "task_id sample", task_id=_s, sample=_i32, solution=_s, raw=_s, tokens=_i32, capped=_b,
                     cleaned=_b)  # fmt: skip
 
-# status is one of pass, fail, timeout, error; plus_passed is null where the benchmark has no extended tests.
+# status is one of pass, fail, timeout, error; plus_passed is null where the benchmark has no extended tests; compiles
+# is whether the solution is Python at all, null where nobody looked.
 VERDICTS = _schema("VERDICTS", "task_id sample", task_id=_s, sample=_i32, base_passed=_b, plus_passed=_b, status=_s,
-                   seconds=_f64)  # fmt: skip
+                   seconds=_f64, compiles=_b)  # fmt: skip
 
-# low and high bound the 95% interval of value; selector is "base" for the target before fine-tuning.
+# low and high bound the 95% interval of value; selector is "base" for the target before fine-tuning. A share has count
+# of `of` verdicts (tasks x samples x seeds). pooled is the number of models in it: more than 1 is several training seeds
+# taken together, and train_seed is then null.
 RESULTS = _schema("RESULTS", "run selector benchmark metric", run=_s, benchmark=_s, metric=_s, selector=_s,
-                  budget=_s, seed=_i64, train_seed=_i64, models=_s, value=_f64, low=_f64, high=_f64, tasks=_i64)  # fmt: skip
+                  budget=_s, seed=_i64, train_seed=_i64, models=_s, value=_f64, low=_f64, high=_f64, tasks=_i64,
+                  count=_i64, of=_i64, pooled=_i64)  # fmt: skip
+
+# The model of a RESULTS row less the model `against`, task by task: value is the difference, p two-sided; it is better on
+# `won` tasks, worse on `lost` (null where more is neither).
+COMPARISONS = _schema("COMPARISONS", "run selector against benchmark metric", run=_s, selector=_s, against=_s,
+                      benchmark=_s, metric=_s, train_seed=_i64, value=_f64, low=_f64, high=_f64, p=_f64, won=_i64,
+                      lost=_i64, tied=_i64, tasks=_i64, pooled=_i64)  # fmt: skip
 
 
 def pair_id(query: str, answer: str) -> str:

@@ -1,26 +1,27 @@
-"""Evaluation: a model -> replies (worker `generate`) -> SOLUTIONS (`solutions`) -> VERDICTS (`grade`, torch-free) -> pass@1 with
-its interval.
+"""Evaluation: a model -> replies (worker `generate`) -> SOLUTIONS (`solutions`) -> VERDICTS (`grade`, torch-free) -> RESULTS and
+COMPARISONS (`results`). `python -m qaq.evaluate.compare RUN_A RUN_B` compares two runs.
 
-benchmark.py         the tasks, downloaded or packaged, with their digests
-protocol.py          how a model is asked and where its reply ends
-generate.py          worker: the replies, batch by batch; decode.py and vllm_generator.py decode
-solutions.py         replies -> programs; clean.py is the process that sanitizes them
-truth.py             what the canonical solutions return
-grade.py             solutions -> verdicts: sandbox.py runs child.py behind walls.py, oracle.py compares, values.py encodes
+benchmark.py    the tasks, downloaded or packaged, with their digests
+protocol.py     how a model is asked and where its reply ends
+generate.py     worker: the replies, batch by batch; decode.py and vllm_generator.py decode
+solutions.py    replies -> programs; clean.py is the process that sanitizes them
+truth.py        what the canonical solutions return
+grade.py        solutions -> verdicts: sandbox.py runs child.py behind walls.py, oracle.py compares, values.py encodes
+syntax.py       which solutions compile; compiles.py is the process that finds out
+statistics.py   intervals and tests
 
-A new benchmark is an entry of `benchmark.RELEASES`; a new wall is a few lines of `walls`, a comparison of
-`oracle`.
+A new benchmark is an entry of `benchmark.RELEASES`; a new wall is a few lines of `walls`, a comparison of `oracle`.
 """
 
 from qaq.evaluate.benchmark import Task, identity, partial, ready, tasks
 from qaq.evaluate.grade import calibrate, grade
 from qaq.evaluate.grade import identity as grading_identity
-from qaq.evaluate.results import results
+from qaq.evaluate.results import Measured, comparison, results
 from qaq.evaluate.solutions import check, collect, left
 from qaq.evaluate.solutions import identity as asking_identity
-from qaq.evaluate.statistics import PassRate, pass_at_1
+from qaq.evaluate.syntax import with_syntax
 from qaq.evaluate.truth import identity as truth_identity
 from qaq.evaluate.truth import make as ground_truth
 
-__all__ = ["PassRate", "Task", "asking_identity", "calibrate", "check", "collect", "grade", "grading_identity",
-           "ground_truth", "identity", "left", "partial", "pass_at_1", "ready", "results", "tasks", "truth_identity"]  # fmt: skip
+__all__ = ["Measured", "Task", "asking_identity", "calibrate", "check", "collect", "comparison", "grade", "grading_identity",
+           "ground_truth", "identity", "left", "partial", "ready", "results", "tasks", "truth_identity", "with_syntax"]  # fmt: skip

@@ -1,0 +1,50 @@
+"""Which solutions are Python at all: the first thing a model that learns code gets right, and the first it loses.
+
+Python's own compiler decides (`compiles.py`), the one that would run them. A verdict cannot tell: a program that ends
+with an error of its own making looks the same.
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from qaq import launch
+
+CHILD = Path(__file__).with_name("compiles.py")
+
+
+def with_syntax(verdicts: pa.Table, solutions: pa.Table, settings: dict[str, Any]) -> pa.Table:
+    """VERDICTS with the column `compiles` filled in from SOLUTIONS, joined by task and sample."""
+    found = compiles(solutions["solution"].to_pylist(), settings["seconds"], settings["memory_mb"])
+    known = dict(zip(_keys(solutions), found, strict=True))
+    column = pa.array([known[key] for key in _keys(verdicts)], pa.bool_())
+    return verdicts.set_column(verdicts.schema.get_field_index("compiles"), "compiles", column)
+
+
+def compiles(programs: list[str], seconds: float, memory_mb: int) -> list[bool]:
+    """In order, for each whether it compiles within `seconds` of processor time and `memory_mb`; nothing is run.
+
+    RuntimeError if the compiler's process does not start.
+    """
+    found: list[bool] = []
+    while len(found) < len(programs):
+        with tempfile.NamedTemporaryFile("w", suffix=".jsonl", encoding="ascii") as file:
+            file.writelines(json.dumps(program) + "\n" for program in programs[len(found) :])
+            file.flush()
+            limits = [str(max(1, round(seconds))), str(memory_mb << 20)]
+            done = launch.command([sys.executable, "-I", str(CHILD), file.name, *limits], {})
+        ready, *said = done.stdout.split() or [""]
+        if ready != "ready":
+            raise RuntimeError(f"the process that compiles solutions did not start: {done.stderr[-500:]}")
+        found += [word == "1" for word in said]
+        if len(found) < len(programs):
+            found.append(False)  # it ended the process, by a limit or a crash of the compiler
+    return found
+
+
+def _keys(table: pa.Table) -> list[tuple[str, int]]:
+    return list(zip(table["task_id"].to_pylist(), table["sample"].to_pylist(), strict=True))
