@@ -45,7 +45,7 @@ def test_a_finished_run_shows_counts_and_what_was_won_and_lost_and_says_if_it_is
     compared = [{**shared, "metric": "pass@1", "value": 0.05, "low": -0.021, "p": 0.0004, "won": 3, "lost": 2, "tied": 15,
                  "selector": "ifd", "pooled": 3}]  # fmt: skip
     result = {"counts": {}, "seconds": {}, "reused": {}, "selector": "ifd", "budget": 0.1, "status": "complete", "values": values,
-              "comparisons": compared, "config": {"evaluate": {"benchmark": "humaneval", "limit": 20}}}  # fmt: skip
+              "comparisons": compared, "partial": " (first 20 of 164)", "config": {"evaluate": {"benchmark": "humaneval"}}}  # fmt: skip
     said = [
         [cell.strip() for cell in line.split("│")[1:-1]] for line in report.summary(result).splitlines() if "│" in line
     ]
@@ -55,5 +55,5 @@ def test_a_finished_run_shows_counts_and_what_was_won_and_lost_and_says_if_it_is
     assert ["base", "canonical_nll", "-", "20 tasks"] in said
     assert ["ifd, 3 seeds pooled", "pass@1", "+5.0 [-2.1, +40.0]", "3/2/15", "<0.001"] in said
     assert report.summary(result).count("PARTIAL") == 2
-    whole = {**result, "config": {"evaluate": {"benchmark": "humaneval", "limit": None}}}
+    whole = {**result, "partial": ""}
     assert "PARTIAL" not in report.summary(whole)
