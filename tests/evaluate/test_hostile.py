@@ -356,7 +356,7 @@ def run(program: str, monkeypatch: pytest.MonkeyPatch) -> tuple[sandbox.Outcome,
 
 def left_behind(mark: str) -> list[str]:
     """Processes that inherited an environment with `mark`; a killed one may take a moment to go."""
-    patience = time.monotonic() + 1
+    patience = time.monotonic() + 10
     while (found := inheriting(mark)) and time.monotonic() < patience:
         pass
     return found
@@ -385,8 +385,8 @@ def test_a_hostile_solution_fails_and_harms_nothing(name, level, planted, monkey
     assert Path(planted["FILE"]).read_text() == CONTENT
     assert Path(planted["FILE"]).stat().st_mode & 0o400
     assert sorted(os.listdir(planted["FOLDER"])) == ["file", "s"]
-    assert outcome.seconds < LIMIT + 1
-    assert seconds < LIMIT + 2
+    assert outcome.seconds < LIMIT + 1  # of processor time
+    assert seconds < LIMIT + 30  # it ends; two seconds beyond its limit are enough on a machine that is not busy
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -73,7 +73,7 @@ def test_the_limit_is_of_processor_time_for_each_input(level):
     assert run(program, [[0.3]] * 3, seconds=0.5)[0].status == "done"
     outcome, _ = run(program, [[0.1], [5.0]], seconds=0.5)
     assert (outcome.status, outcome.outputs) == ("timeout", 1)
-    assert 0.5 < outcome.seconds < 2
+    assert 0.5 < outcome.seconds < 5
 
 
 def test_all_inputs_together_have_a_limit_too(level):

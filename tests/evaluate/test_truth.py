@@ -46,8 +46,7 @@ def test_seconds_are_those_of_the_canonical_solution(tmp_path):
     slow = "import time\ndef f(x):\n    end = time.process_time() + x\n    while time.process_time() < end: pass\n"
     truth.make([task("T/0", slow, [[0.2], [0.0]], [])], SETTINGS, tmp_path)
     [[slow, quick]] = truth.of(task("T/0", slow, [], []), tmp_path, ("base",))
-    assert 0.2 <= slow.seconds < 2
-    assert quick.seconds < 0.1
+    assert quick.seconds < 0.2 <= slow.seconds
 
 
 def test_inputs_of_a_benchmark_with_tests_only_are_those_of_its_tests(tmp_path):

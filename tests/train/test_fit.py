@@ -214,7 +214,7 @@ def test_a_full_disk_names_what_is_needed_and_the_checkpoint_that_stays(tiny_mod
     with monkeypatch.context() as patched:
         patched.setattr(Trainer, "_save_optimizer_and_scheduler", full)
         with pytest.raises(
-            OSError, match=r"no room for checkpoint-4: it needs about .* GB .*; checkpoint-2 is whole and stays"
+            OSError, match=r"no room for checkpoint-4: it needs about .* bytes .*; checkpoint-2 is whole and stays"
         ):
             run(tiny_model, tmp_path / "run", epochs=2, save_steps=2)
     assert [folder.name for folder in (tmp_path / "run/work").glob("*checkpoint-*")] == ["checkpoint-2"]

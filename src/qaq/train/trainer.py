@@ -138,6 +138,6 @@ def _full(error: BaseException, folder: Path) -> bool:
 def _no_room(folder: Path, needed: int) -> str:
     whole = sorted(folder.parent.glob(f"checkpoint-*[0-9]/{checkpoints.MANIFEST}"), key=os.path.getmtime)
     kept = f"{whole[-1].parent.name} is whole and stays" if whole else "there is none before it"
-    return (f"no room for {folder.name}: it needs about {needed / 1e9:.1f} GB in {folder.parent}, where "
-            f"{shutil.disk_usage(folder.parent).free / 1e9:.1f} GB are free; {kept}. Make room and start again: training goes "
+    return (f"no room for {folder.name}: it needs about {needed:,} bytes in {folder.parent}, where "
+            f"{shutil.disk_usage(folder.parent).free:,} bytes are free; {kept}. Make room and start again: training goes "
             "on from it")  # fmt: skip
