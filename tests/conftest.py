@@ -12,6 +12,9 @@ sys.path.insert(0, str(ROOT / "src"))
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 
+from qaq.evaluate import sandbox  # noqa: E402
+from qaq.evaluate.walls import LEVELS  # noqa: E402
+
 # No deadline: a shared machine is slow now and then, and a test never asserts a time. The same examples every time.
 hypothesis.settings.register_profile("qaq", deadline=None, max_examples=40, derandomize=True)
 hypothesis.settings.load_profile("qaq")
@@ -54,3 +57,12 @@ def tiny_model(tmp_path_factory) -> Path:
                          initializer_range=0.5)  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(directory)
     return directory
+
+
+@pytest.fixture(params=LEVELS)
+def level(request, monkeypatch):
+    """Every level of isolation that the machine has."""
+    if not sandbox.allowed(request.param):
+        pytest.skip(f"this machine does not allow {request.param!r}")
+    monkeypatch.setattr(sandbox, "level", lambda: request.param)
+    return request.param

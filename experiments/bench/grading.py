@@ -128,7 +128,7 @@ def _why(task: Task) -> str | None:
 def _oracle(task: Task) -> list[tuple[list[Any], list[float]]]:
     """Expected outputs and times as EvalPlus makes them."""
     presence = task.dataset == "mbpp" and task.entry_point in MBPP_OUTPUT_NOT_NONE_TASKS
-    return [trusted_exec(task.prompt + task.canonical_solution, inputs, task.entry_point, True, presence)
+    return [trusted_exec(task.canonical_program, inputs, task.entry_point, True, presence)
             for inputs in (task.base_inputs, task.plus_inputs)]  # fmt: skip
 
 
@@ -146,7 +146,7 @@ def _theirs(task: Task, program: str, oracles: list[tuple[list[Any], list[float]
 
 def _programs(task: Task, mutants: int) -> list[str]:
     """The canonical solution, and it with one place changed."""
-    text = task.prompt + task.canonical_solution
+    text = task.canonical_program
     places = range(_Mutation(None).count(text))
     chosen = random.Random(task.task_id).sample(places, min(mutants, len(places)))
     return [text, *(_Mutation(place).of(text) for place in chosen)]

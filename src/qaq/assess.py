@@ -22,15 +22,14 @@ VERSIONS = {"solutions": 2, "truth": 1, "verdicts": 2, "calibration": 2}
 
 def assess(job: Job, checkpoints: dict[int, Entry]) -> None:
     """The benchmark for the tuned models and, once per model, for the base they came from."""
-    label = job.cfg["selector"]["name"]
+    label, settings = job.cfg["selector"]["name"], job.cfg["evaluate"]
     job.result["evaluated"] = []
-    settings = job.cfg["evaluate"]
     job.result["partial"] = evaluate.partial(settings)
     job.result["evaluation"] = {"tasks": {**evaluate.identity(settings), "asked": evaluate.asking_identity(settings)},
                                 "grading": evaluate.grading_identity(settings)}  # fmt: skip
     with job.tracker.stage("evaluate") as records:
         truth, base = _truth(job), []
-        if job.cfg["evaluate"]["baseline"]:
+        if settings["baseline"]:
             model = job.model("target", job.cfg["target"])
             base = [_measure(job, truth, "evaluate_base", model.directory, model.key, "base", None)]
         tuned = {}
@@ -54,10 +53,8 @@ def _judged(job: Job, base: list[Measured], tuned: dict[int, Measured]) -> dict[
     comparisons = []
     for seed, models in groups:
         values += [_result_row(job, label, seed, len(models), row) for row in evaluate.results(benchmark, models)]
-        for row in evaluate.comparison(benchmark, models, base) if base else []:
-            row = {**row, "against": "base", "selector": label, "train_seed": seed, "pooled": len(models)}
-            comparisons.append({**row, "benchmark": row["benchmark"] + job.result["partial"],
-                                "run": _run_name(job, label, seed, len(models))})  # fmt: skip
+        compared = evaluate.comparison(benchmark, models, base) if base else []
+        comparisons += [{**_of_model(job, label, seed, len(models), row), "against": "base"} for row in compared]
     return {
         "values": conform(values, RESULTS).to_pylist(),
         "comparisons": conform(comparisons, COMPARISONS).to_pylist(),
@@ -66,7 +63,7 @@ def _judged(job: Job, base: list[Measured], tuned: dict[int, Measured]) -> dict[
 
 def _measure(job: Job, truth: Entry, stage: str, model: Callable[[], Path], key: str, label: str,
              seed: int | None) -> Measured:  # fmt: skip
-    """The tables of one model, trained with `seed`. What it said and what came of it are kept apart: grading again does not generate again."""
+    """The tables of one model, trained with `seed`."""
     settings = job.cfg["evaluate"]
     what, keyed = evaluate.asking_identity(settings), {"model": key}
     # The replies of a generation that was stopped; none with other settings may meet them.
@@ -141,9 +138,14 @@ def _result_row(job: Job, label: str, seed: int | None, pooled: int, row: dict[s
         (job.cfg["scorer"]["weak"] or {}).get("name"),
         job.cfg["target"]["name"],
     ]
-    return {"run": _run_name(job, label, seed, pooled), "selector": label, "budget": str(job.cfg["budget"]),
-            "seed": job.cfg["seed"], "train_seed": seed, "models": " ".join(filter(None, names)), "pooled": pooled,
-            **row, "benchmark": row["benchmark"] + job.result["partial"]}  # fmt: skip
+    return {**_of_model(job, label, seed, pooled, row), "budget": str(job.cfg["budget"]), "seed": job.cfg["seed"],
+            "models": " ".join(filter(None, names))}  # fmt: skip
+
+
+def _of_model(job: Job, label: str, seed: int | None, pooled: int, row: dict[str, Any]) -> dict[str, Any]:
+    """`row` with which model it is of, and its benchmark marked where evaluate.limit leaves tasks out."""
+    return {**row, "benchmark": row["benchmark"] + job.result["partial"], "run": _run_name(job, label, seed, pooled),
+            "selector": label, "train_seed": seed, "pooled": pooled}  # fmt: skip
 
 
 def _run_name(job: Job, label: str, seed: int | None, pooled: int) -> str:

@@ -128,7 +128,7 @@ def _evaluation_tables(result: dict[str, Any]) -> list[str]:
     rows = [[_model(r), _metric(r, asked), interval(r), _count(r)] for r in values]
     found = [table(title, ("model", "metric", "value", "count"), rows)]
     if result["comparisons"]:
-        rows = [[_model(r), _metric(r, asked), gain(r), _tally(r), p_value(r["p"])] for r in result["comparisons"]]
+        rows = [[_model(r), _metric(r, asked), gain(r), tally(r), p_value(r["p"])] for r in result["comparisons"]]
         columns = ("model", "metric", "difference", "won/lost/tied", "p")
         found.append(table(f"less the base model, task by task,{partial} shares in points", columns, rows))
     return found
@@ -142,7 +142,8 @@ def _count(row: dict[str, Any]) -> str:
     return f"{row['tasks']} tasks" if row["of"] is None else f"{row['count']} / {row['of']}"
 
 
-def _tally(row: dict[str, Any]) -> str:
+def tally(row: dict[str, Any]) -> str:
+    """`won/lost/tied` of a COMPARISONS row; `-` where more is not better."""
     return "-" if row["won"] is None else f"{row['won']}/{row['lost']}/{row['tied']}"
 
 

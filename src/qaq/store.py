@@ -60,6 +60,9 @@ def tree_digest(root: Path) -> str:
     return fingerprint(digests(root))
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a disk, a quota, a limit on a file
+
+
 class DiskFull(OSError):
     """No room for a result; the message says where, how much is free there and the way out."""
 
@@ -76,7 +79,7 @@ def room(folder: Path, what: str) -> Iterator[None]:
             raise OSError(
                 errno.ENOSYS, f"the disk of {folder} has no file locks: set store_dir to one that has"
             ) from error
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno not in FULL:
             raise
         free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
         raise DiskFull(f"no room for {what} in {folder}, where {free:,} bytes are free ({error}): free some, or set store_dir "

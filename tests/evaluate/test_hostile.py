@@ -299,15 +299,6 @@ PROGRAMS = {
 }  # fmt: skip
 
 
-@pytest.fixture(params=LEVELS)
-def level(request, monkeypatch):
-    """Every level of isolation that the machine has."""
-    if not sandbox.allowed(request.param):
-        pytest.skip(f"this machine does not allow {request.param!r}")
-    monkeypatch.setattr(sandbox, "level", lambda: request.param)
-    return request.param
-
-
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory):
     """What a solution must not reach: constants that say where it is, to be put before a program."""

@@ -7,18 +7,8 @@ import pytest
 
 from qaq.evaluate import sandbox, values
 from qaq.evaluate.sandbox import Call
-from qaq.evaluate.walls import LEVELS
 
 MEMORY = 1024
-
-
-@pytest.fixture(params=LEVELS)
-def level(request, monkeypatch):
-    """Every level of isolation that the machine has."""
-    if not sandbox.allowed(request.param):
-        pytest.skip(f"this machine does not allow {request.param!r}")
-    monkeypatch.setattr(sandbox, "level", lambda: request.param)
-    return request.param
 
 
 def run(

@@ -53,6 +53,11 @@ class Task:
         """What of the program the prompt already says."""
         return self.prompt if self.dataset == "humaneval" else ""
 
+    @property
+    def canonical_program(self) -> str:
+        """The canonical solution behind its prompt, as EvalPlus runs it; mbpp's prompt is a docstring."""
+        return self.prompt + self.canonical_solution
+
 
 @dataclass(frozen=True)
 class _Release:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from qaq import tables
+from qaq import report, tables
 from qaq.evaluate.results import Measured, comparison, results, won_and_lost
 
 USAGE = "python -m qaq.evaluate.compare RUN_A [RUN_B]: directories of runs; one alone: its tuned model against its base"
@@ -122,16 +122,8 @@ def _cells(row: dict[str, Any], benchmark: str, a: float | None, b: float | None
     scale, digits = (1, 3) if row["metric"] in ("canonical_nll", "reply_tokens") else (100, 1)
     digits = 1 if row["metric"] == "reply_tokens" else digits
     name = row["metric"] if row["benchmark"] == benchmark else f"{row['metric']} (base)"
-    found = "-"
-    if row["value"] is not None:
-        value, low, high = (
-            None if x is None else f"{scale * x:+.{digits}f}" for x in (row["value"], row["low"], row["high"])
-        )
-        found = f"{value} [{low}, {high}]" if low else f"{value}"
     sides = ["-" if x is None else f"{scale * x:.{digits}f}" for x in (a, b)]
-    tally = "-" if row["won"] is None else f"{row['won']}/{row['lost']}/{row['tied']}"
-    p = "-" if row["p"] is None else "<0.001" if row["p"] < 0.001 else f"{row['p']:.3f}"
-    return [name, *sides, found, tally, p]
+    return [name, *sides, report.gain(row), report.tally(row), report.p_value(row["p"])]
 
 
 def _grid(rows: list[list[str]]) -> str:

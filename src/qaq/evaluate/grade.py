@@ -49,7 +49,7 @@ def grade(tasks: list[Task], solutions: pa.Table, settings: dict[str, Any], trut
 
 def calibrate(tasks: list[Task], settings: dict[str, Any], truth: Path) -> dict[str, Any]:
     """The benchmark's own solutions under the same settings; anything but all passed is a warning."""
-    rows = [{"task_id": t.task_id, "sample": 0, "solution": t.prompt + t.canonical_solution} for t in tasks]
+    rows = [{"task_id": t.task_id, "sample": 0, "solution": t.canonical_program} for t in tasks]
     verdicts = grade(tasks, tables.conform(rows, tables.SOLUTIONS), settings, truth).to_pylist()
     failed = [f"{row['task_id']} ({row['status']})" for row in verdicts if row["status"] != "pass"]
     if failed:

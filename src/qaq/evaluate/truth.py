@@ -82,15 +82,14 @@ def of(task: Task, truth: Path, suites: tuple[str, ...]) -> list[list[Expected]]
 def _rows(task: Task, settings: dict[str, Any]) -> list[dict[str, Any]]:
     base = _recorded(task, settings) if task.base_inputs is None else task.base_inputs
     inputs = {"base": base, "plus": task.plus_inputs}
-    program = task.prompt + task.canonical_solution
-    found = _outputs(task, program, task.entry_point, [inputs[suite] for suite in _SUITES], settings)
+    found = _outputs(task, task.canonical_program, task.entry_point, [inputs[suite] for suite in _SUITES], settings)
     places = [(suite, i) for suite in _SUITES for i in range(len(inputs[suite]))]
     return [_row(task, place, inputs[place[0]][place[1]], *output) for place, output in zip(places, found, strict=True)]
 
 
 def _recorded(task: Task, settings: dict[str, Any]) -> list[list[Any]]:
     """The inputs that a task's tests pass to the canonical solution."""
-    program = f"{task.prompt}{task.canonical_solution}\n{task.test}{_RECORDED.format(entry_point=task.entry_point)}"
+    program = f"{task.canonical_program}\n{task.test}{_RECORDED.format(entry_point=task.entry_point)}"
     [(output, _)] = _outputs(task, program, "_inputs_of_the_tests", [[[]]], settings)
     return values.decode(output.data)
 

@@ -1,6 +1,5 @@
 """TRL's SFTTrainer, reading exactly the planned order and keeping checkpoints that can be trusted."""
 
-import errno
 import os
 import shutil
 from pathlib import Path
@@ -11,7 +10,7 @@ from torch.nn.functional import cross_entropy, log_softmax
 from torch.utils.data import Dataset, Sampler
 from trl import SFTTrainer
 
-from qaq.store import DiskFull
+from qaq.store import FULL, DiskFull
 from qaq.train import checkpoints
 
 _COMPARED = 64  # last tokens of a packed row that are compared with the same row alone
@@ -129,7 +128,7 @@ def _full(error: BaseException, folder: Path) -> bool:
     """Whether a disk or a quota is full. torch and safetensors say it in words, and torch not even always."""
     told: BaseException | None = error
     while told:
-        if getattr(told, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space left" in str(told):
+        if getattr(told, "errno", None) in FULL or "No space left" in str(told):
             return True
         told = told.__cause__ or told.__context__
     return isinstance(error, RuntimeError) and shutil.disk_usage(folder).free < _BLOCK
