@@ -1,11 +1,12 @@
 """Our verdicts against EvalPlus's own, on canonical solutions and mutants of them; and calibration on a busy machine.
 
     python experiments/bench/grading.py [--humaneval HumanEvalPlus.jsonl.gz] [--mbpp MbppPlus.jsonl.gz]
-        [--mutants 2] [--calibrations 3] [--tasks 0:400]
+        [--mutants 2] [--calibrations 3] [--tasks 0:400] [--solutions solutions.parquet]
 
-A mutant is a canonical solution with one constant or operator changed, drawn with a fixed seed. EvalPlus's verdicts are
-those of its untrusted_check with min_time_limit=4, whose code runs here in its own guard: only benchmark code does. Prints
-times, counts and every disagreement with its explanation; ends with 1 if one has none, or if a canonical solution fails.
+A mutant is a canonical solution with one constant or operator changed, drawn with a fixed seed; --solutions takes a model's
+(a SOLUTIONS table) instead. EvalPlus's verdicts are those of its untrusted_check with min_time_limit=4, whose code runs here in
+its own guard, which is no sandbox: a model's solutions only in a container. Prints times, counts and every disagreement with
+its explanation; ends with 1 if one has none, or if a canonical solution fails.
 """
 
 import argparse
@@ -61,6 +62,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--mutants", type=int, default=2)
     parser.add_argument("--calibrations", type=int, default=3)
     parser.add_argument("--tasks", default="0:400")
+    parser.add_argument("--solutions", type=Path)
     return parser.parse_args()
 
 
@@ -75,7 +77,18 @@ def _compare(tasks: list[Task], settings: dict[str, Any], truth: Path, asked: ar
     sound = _calibrate(tasks, settings, truth, busy=False)
     for _ in range(asked.calibrations):
         sound &= _calibrate(tasks, settings, truth, busy=True)
-    return _agree(tasks, settings, truth, asked.mutants) and sound if asked.mutants else sound
+    programs = _of_model(tasks, asked.solutions) if asked.solutions else _mutants(tasks, asked.mutants)
+    return _agree(programs, settings, truth) and sound if programs else sound
+
+
+def _mutants(tasks: list[Task], mutants: int) -> list[tuple[Task, int, str]]:
+    return [(task, i, text) for task in tasks for i, text in enumerate(_programs(task, mutants))] if mutants else []
+
+
+def _of_model(tasks: list[Task], solutions: Path) -> list[tuple[Task, int, str]]:
+    known = {task.task_id: task for task in tasks}
+    rows = tables.read(solutions, ["task_id", "sample", "solution"]).to_pylist()
+    return [(known[row["task_id"]], row["sample"], row["solution"]) for row in rows if row["task_id"] in known]
 
 
 def _calibrate(tasks: list[Task], settings: dict[str, Any], truth: Path, busy: bool) -> bool:
@@ -96,8 +109,8 @@ def _burn() -> None:
         pass
 
 
-def _agree(tasks: list[Task], settings: dict[str, Any], truth: Path, mutants: int) -> bool:
-    programs = [(task, i, text) for task in tasks for i, text in enumerate(_programs(task, mutants))]
+def _agree(programs: list[tuple[Task, int, str]], settings: dict[str, Any], truth: Path) -> bool:
+    tasks = list({task.task_id: task for task, _, _ in programs}.values())
     rows = [{"task_id": task.task_id, "sample": i, "solution": text} for task, i, text in programs]
     ours = evaluate.grade(tasks, tables.conform(rows, tables.SOLUTIONS), settings, truth).to_pylist()
     counts, unexplained, oracles = {}, 0, {}
