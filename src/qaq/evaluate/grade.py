@@ -23,7 +23,7 @@ from qaq.evaluate.oracle import Expected, Output
 from qaq.progress import Progress
 
 log = logging.getLogger(__name__)
-_RULES = 1  # goes up with every change that may change a verdict
+_RULES = 2  # goes up with every change that may change a verdict
 _PATIENCE = 2.0  # times the limits, when a time-out is repeated
 _TASK = 6  # a task's inputs together may take so many times the limit of one: EvalPlus's minute at 10 seconds
 _LARGEST, _LARGER = 1 << 16, 32  # bytes of an output, on top of so many times the expected one's
