@@ -178,7 +178,9 @@ def test_what_cannot_be_compared_is_truth_only_as_being_there():
     assert oracle.truth_of(task(), matched) is matched
 
 
-@pytest.mark.parametrize("entry_point", ["are_equivalent", "check_str", "text_match_three", "sum_div", "similar_elements"])
+@pytest.mark.parametrize(
+    "entry_point", ["are_equivalent", "check_str", "text_match_three", "sum_div", "similar_elements"]
+)
 def test_an_exception_is_never_an_answer(entry_point):
     about = task("mbpp", entry_point)
     expected = Expected([1, 2], oracle.truth_of(about, output("ValueError")), False, False, 0.0)

@@ -148,3 +148,40 @@ def test_a_level_that_the_machine_forbids_is_not_allowed(monkeypatch):
 
     monkeypatch.setattr(sandbox, "_run", forbidden)
     assert not sandbox.allowed.__wrapped__("sealed")
+
+
+def test_an_output_in_small_pieces_buys_no_time(level):
+    program = """
+import os, struct, time
+def f():
+    for n in range(3, 64):
+        try: os.write(n, struct.pack("<4sdQH", b"\\0QAQ", 0, 1 << 19, 4))
+        except OSError: pass
+    while True:
+        time.sleep(0.01)
+        for n in range(3, 64):
+            try: os.write(n, b"\\0")
+            except OSError: pass
+"""
+    begun = time.monotonic()
+    assert run(program, [[]], seconds=0.5)[0].status == "timeout"
+    assert time.monotonic() - begun < 10
+
+
+@pytest.mark.parametrize("size", [1, 1 << 17])  # one after the other fits into the pipe, or waits until we read on
+def test_a_slow_judge_costs_a_solution_no_time(size):
+    program = f"""
+import time
+def f():
+    end = time.process_time() + 0.1
+    while time.process_time() < end: pass
+    return "y" * {size}
+"""
+
+    def slow(i, output, used):
+        time.sleep(2 if i == 0 else 0.3)
+        return True
+
+    call = Call(program, "f", [[[]] * 20], [1.0] * 20, [1 << 20] * 20, 30.0)
+    outcome = sandbox.run(call, MEMORY, slow)
+    assert (outcome.status, outcome.outputs) == ("done", 20)

@@ -22,7 +22,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,6 @@ _ENVIRONMENT = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_
                 "OPENBLAS_NUM_THREADS": "1"}  # fmt: skip
 _START = 60.0  # seconds a child may take to start on a busy machine before we say so
 _IDLE = 1.0  # seconds of idleness on top of the limit
-_TICK = 0.001  # seconds: the shortest wait
 _PIPE = 1 << 20  # bytes of a pipe, and of one reading
 _WORDS = 1 << 12  # bytes of an error message that are kept
 _PROCESSOR = 2  # the process-wide clock of Linux's numbers for clocks of processes
@@ -208,12 +207,15 @@ class _Watch:
             while not (report := self._next(call.largest[i])):
                 left = min(limit * patience - clock.since_mark(), call.total * patience - clock.used(),
                            (max(call.seconds) + _IDLE) * patience - clock.idle())  # fmt: skip
-                if self.ended or left <= 0:
-                    return ("error" if self.ended else "timeout"), i
-                if self._read(left):
+                if self.ended:
+                    return "error", i
+                if self._read(left):  # what lies in the pipe by now counts, however long we were away
                     clock.mark()
-            if report == _GARBLED or not judge(i, *report):
-                return "refused", i
+                elif left <= 0:
+                    return "timeout", i
+            with clock.stopped():
+                if report == _GARBLED or not judge(i, *report):
+                    return "refused", i
         return "done", len(call.seconds)
 
     def _next(self, largest: int) -> tuple[Output, float] | None:
@@ -232,7 +234,7 @@ class _Watch:
 
     def _read(self, seconds: float) -> bool:
         """Whether something has come, after at most so much time."""
-        if not self.open.select(max(seconds, _TICK)):
+        if not self.open.select(max(seconds, 0.0)):
             return False
         data = os.read(self.channel, _PIPE)
         self.said += data
@@ -267,6 +269,13 @@ class _Clock:
         """Neither running nor waiting for a processor; where the system does not tell, waiting counts as idle."""
         waited = self._waited() - self.waited_before
         return time.monotonic() - self.begun - (self.used() - self.before) - waited
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Time that we take for ourselves: it may be waiting for us to read on, so it is not idle."""
+        begun = time.monotonic()
+        yield
+        self.begun += time.monotonic() - begun
 
     def _waited(self) -> float:
         with contextlib.suppress(OSError):
