@@ -83,6 +83,11 @@ PROGRAMS = {
         "limited",
     ),
     "huge output": (call("", result="[0] * (1 << 24)"), call("y = [0] * (1 << 20)"), "limited"),
+    "fraction that writes itself out": (
+        call("", "from fractions import Fraction\nclass F(Fraction):\n numerator = '1e300000000'\n denominator = None", "F(1)"),
+        call("", "from fractions import Fraction", "[x, Fraction(x) * Fraction(x)]"),
+        "limited",
+    ),
     "huge number": (call("", result="1 << (1 << 27)"), call("y = 1 << (1 << 20)"), "limited"),
     # processes
     "fork bomb": (call("while True: os.fork()", "import os"), call("os.getpid()", "import os"), "filtered"),
@@ -116,6 +121,12 @@ PROGRAMS = {
         call("os.kill(os.getppid() or -1, 9)", "import os", "[]"), call("os.strerror(1)", "import os"), "filtered",
     ),
     "kills everybody": (call("os.kill(os.getpid(), 0)\nos.kill(-1, 9)", "import os", "[]"), call("import signal"), "filtered"),
+    "kills by owning a file": (
+        call("a, b = socket.socketpair()\nfor k, v in ((F.F_SETOWN, PROCESS), (10, 9), (F.F_SETFL, os.O_ASYNC)): F.fcntl(a, k, v)\n"
+             "b.send(b'x')", "import fcntl as F, os, socket", "[]"),
+        call("fcntl.fcntl(0, fcntl.F_GETFD)", "import fcntl"),
+        "filtered",
+    ),
     # signals and crashes
     "deaf to signals": (
         call("for s in {*signal.Signals} - {9, 19}: signal.signal(s, signal.SIG_IGN)\nwhile True: pass", "import signal"),
@@ -373,6 +384,7 @@ def test_a_hostile_solution_fails_and_harms_nothing(name, level, planted, monkey
     assert outcome.status in ("refused", "timeout", "error")
     assert outcome.outputs < len(INPUTS)
     assert not left
+    assert not Path(f"/proc/{planted['PROCESS']}/stat").read_text().rpartition(")")[2].startswith(" Z")
     assert Path(planted["FILE"]).read_text() == CONTENT
     assert Path(planted["FILE"]).stat().st_mode & 0o400
     assert sorted(os.listdir(planted["FOLDER"])) == ["file", "s"]

@@ -127,6 +127,8 @@ def _value(code: int, contents: object) -> object:
     if code == _FRACTION:
         from fractions import Fraction
 
+        if {type(number) for number in contents} != {int}:  # of a text it would write out every digit: "1e300000000"
+            raise TypeError("a fraction of something else than whole numbers")
         return Fraction(*contents)
     from decimal import Decimal
 

@@ -56,6 +56,8 @@ _SIGNALS = {
     "kill": (62, 129), "tkill": (200, 130), "tgkill": (234, 131), "rt_sigqueueinfo": (129, 138),
     "rt_tgsigqueueinfo": (297, 240), "pidfd_open": (434, 434), "pidfd_send_signal": (424, 424), "setpriority": (141, 140),
     "sched_setaffinity": (203, 122), "prlimit64": (302, 261), "setsid": (112, 157), "setpgid": (109, 154),
+    "sched_setscheduler": (144, 119), "sched_setparam": (142, 118), "sched_setattr": (314, 274), "ioprio_set": (251, 30),
+    "migrate_pages": (256, 238), "move_pages": (279, 239), "process_madvise": (440, 440), "process_mrelease": (448, 448),
 }  # fmt: skip
 _CHANGES = {
     "truncate": (76, 45), "creat": (85, None), "mkdir": (83, None), "mkdirat": (258, 34), "rmdir": (84, None),
@@ -68,6 +70,8 @@ _CHANGES = {
     "setxattrat": (463, 463), "removexattrat": (466, 466), "openat2": (437, 437), "open_by_handle_at": (304, 265),
     "connect": (42, 203),
 }  # fmt: skip
+_OWNERS = {"fcntl": ((72, 25), (8, 10, 15)), "ioctl": ((16, 29), (0x8901, 0x8902))}  # F_SETOWN, F_SETSIG, F_SETOWN_EX;
+# FIOSETOWN, SIOCSPGRP: the kernel signals a file's owner, whoever that is, when there is something to read
 _OPENS = {"open": (2, None, 1), "openat": (257, 56, 2)}  # and which argument holds the flags
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column of the tables, AUDIT_ARCH_*
 _CLONE, _CLONE3 = (56, 220), (435, 435)
@@ -202,6 +206,15 @@ def _filter(changes: bool) -> None:
         *numbers, argument = _OPENS[name]
         if numbers[column] is not None:
             lines += [(_EQUAL, 0, 4, numbers[column]), *_flags(argument, _WRITING, _REFUSE, _ALLOW)]
+    for numbers, commands in () if changes else _OWNERS.values():
+        known = [(_EQUAL, 0, 1, command) for command in commands]
+        refusals = [line for one in known for line in (one, (_RETURN, 0, 0, _REFUSE))]
+        lines += [
+            (_EQUAL, 0, 2 + len(refusals), numbers[column]),
+            (_LOAD, 0, 0, 24),
+            *refusals,
+            (_RETURN, 0, 0, _ALLOW),
+        ]
     lines.append((_RETURN, 0, 0, _ALLOW))
     program = b"".join(code.to_bytes(2, "little") + bytes([yes, no]) + value.to_bytes(4, "little")
                        for code, yes, no, value in lines)  # fmt: skip
