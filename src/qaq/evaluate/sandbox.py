@@ -29,6 +29,7 @@ from typing import Any
 
 from qaq import launch
 from qaq.evaluate import values
+from qaq.evaluate.benchmark import answers
 from qaq.evaluate.child import HEADER, MARK
 from qaq.evaluate.oracle import Output
 from qaq.evaluate.walls import LEVELS
@@ -128,7 +129,7 @@ def _run(isolation: str, call: Call, memory: int, judge: Judge, patience: float)
             "suites": [[marshal.dumps(given) for given in suite] for suite in call.suites],
             "elements": call.elements,
             "packages": _packages(),
-            "walls": (isolation, _views(), memory, math.ceil(total) + 2),
+            "walls": (isolation, _views(), _hidden(), memory, math.ceil(total) + 2),
         }
         process = _start(request, Path(scratch))
         watch = _Watch(process, isolation)
@@ -159,6 +160,13 @@ def _views() -> list[str]:
     paths |= {"/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache"}
     there = sorted(path for path in paths if path and os.path.exists(path))
     return [path for path in there if not any(path.startswith(f"{other}/") for other in there)]
+
+
+@functools.cache
+def _hidden() -> list[str]:
+    """What of the views must not be seen: the benchmark's own solutions, by every path that leads to them."""
+    pairs = [(view, os.path.relpath(file.resolve(), os.path.realpath(view))) for view in _views() for file in answers()]
+    return [os.path.join(view, inside) for view, inside in pairs if not inside.startswith("..")]
 
 
 class _Watch:

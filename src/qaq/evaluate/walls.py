@@ -30,11 +30,8 @@ _PDEATHSIG, _NO_NEW_PRIVS, _SECCOMP, _BOUNDING_DROP = 1, 38, 22, 24  # prctl
 _CAPABILITIES_V3, _CAPABILITIES = 0x20080522, 41
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 _CREATE_RULES, _BENEATH = 444, 1  # landlock_create_ruleset, and the two calls after it; LANDLOCK_RULE_PATH_BENEATH
-_FENCED, _READ_FILE, _READ_ALL = (
-    (1 << 13) - 1,
-    1 << 2,
-    1 << 2 | 1 << 3,
-)  # LANDLOCK_ACCESS_FS_*: all of its first version
+_FENCED, _READ_FILE, _READ_DIR = (1 << 13) - 1, 1 << 2, 1 << 3  # LANDLOCK_ACCESS_FS_*: all of its first version
+_READ_ALL = _READ_FILE | _READ_DIR
 _FILES = 64  # open files
 _FILE = 1 << 24  # bytes of a file
 
@@ -81,10 +78,10 @@ _ALLOW, _REFUSE, _UNKNOWN = 0x7FFF0000, 0x00050000 | 1, 0x00050000 | 38  # secco
 _LOAD, _EQUAL, _ABOVE, _ANY, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06  # classic BPF
 
 
-def close_in(level: str, views: list[str], memory: int, cpu: int) -> int:
+def close_in(level: str, views: list[str], hidden: list[str], memory: int, cpu: int) -> int:
     """Close this process in, for good; at "sealed" that is a child of it. Returns its number as its starter sees it.
 
-    `views`: paths that stay visible; `memory`: bytes of address space; `cpu`: processor seconds. OSError where the
+    `views`: paths that stay visible, but for the files `hidden` (at "sealed" and "fenced"); `memory`: bytes of address space; `cpu`: processor seconds. OSError where the
     system does not allow the level.
     """
     _call("prctl", _PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -92,12 +89,12 @@ def close_in(level: str, views: list[str], memory: int, cpu: int) -> int:
         _enter_namespaces()
     number = int(os.readlink("/proc/self")) if level == "sealed" else os.getpid()  # /proc is still our starter's
     if level == "sealed":
-        _change_root(views)
+        _change_root(views, hidden)
     _limit(memory, cpu, processes=level != "limited" or os.geteuid() == 0)
     _drop_capabilities()
     _call("prctl", _NO_NEW_PRIVS, 1, 0, 0, 0)
     if level == "fenced":
-        _fence(views)
+        _fence(views, hidden)
     if level != "limited":
         _filter(changes=level == "sealed")
     return number
@@ -126,8 +123,9 @@ def _enter_namespaces() -> None:
     _call("prctl", _PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def _change_root(views: list[str]) -> None:
-    """Our folder (an empty one of ours) becomes a root that holds only `views`, read-only, some devices and /tmp."""
+def _change_root(views: list[str], hidden: list[str]) -> None:
+    """Our folder (an empty one of ours) becomes a root that holds only `views`, read-only, some devices and /tmp; files
+    `hidden` in them are empty."""
     root = os.fsencode(os.getcwd())
     _call("mount", None, b"/", None, _PRIVATE | _REC, None)
     _call("mount", b"tmpfs", root, b"tmpfs", _ROOT_FLAGS, b"size=1m,mode=755")
@@ -135,6 +133,8 @@ def _change_root(views: list[str]) -> None:
     _call("mount", b"tmpfs", root + b"/tmp", b"tmpfs", _ROOT_FLAGS, _SCRATCH)  # first: a view may lie in it
     for view in map(os.fsencode, [*views, *_DEVICES]):
         _place(view, root + view)
+    for file in map(os.fsencode, hidden):
+        _call("mount", b"/dev/null", root + file, None, _BIND, None)
     os.chdir(root)
     _call("pivot_root", b".", b".")
     _call("umount2", b".", _DETACH)
@@ -175,17 +175,27 @@ def _drop_capabilities() -> None:
     _call("capset", bytes(header), bytes(24))
 
 
-def _fence(views: list[str]) -> None:
-    """From here on only what `views` hold can be opened, to be read. Landlock, Linux 5.13."""
+def _fence(views: list[str], hidden: list[str]) -> None:
+    """From here on only what `views` hold but not `hidden` can be opened, to be read. Landlock, Linux 5.13."""
     handled = bytes(ctypes.c_uint64(_FENCED))
     rules = _call("syscall", _CREATE_RULES, handled, len(handled), 0)
-    for view in [*views, *_DEVICES]:
-        place = os.open(view, os.O_PATH)
-        rule = bytes(ctypes.c_uint64(_READ_ALL if os.path.isdir(view) else _READ_FILE)) + bytes(ctypes.c_int32(place))
+    seen = {part: _READ_ALL if os.path.isdir(part) else _READ_FILE
+            for view in [*views, *_DEVICES] for part in _without(view, hidden)}  # fmt: skip
+    for path, rights in {**seen, **{view: _READ_DIR for view in views if view not in seen}}.items():
+        place = os.open(path, os.O_PATH)
+        rule = bytes(ctypes.c_uint64(rights)) + bytes(ctypes.c_int32(place))
         _call("syscall", _CREATE_RULES + 1, rules, _BENEATH, rule, 0)
         os.close(place)
     _call("syscall", _CREATE_RULES + 2, rules, 0)
     os.close(rules)
+
+
+def _without(path: str, hidden: list[str]) -> list[str]:
+    """`path`, or what lies in it, so that none of `hidden` does. Links are left out: what is granted is where they lead."""
+    if not any(file == path or file.startswith(f"{path}/") for file in hidden):
+        return [path]
+    inside = [entry.path for entry in os.scandir(path) if not entry.is_symlink()] if path not in hidden else []
+    return [part for entry in inside for part in _without(entry, hidden)]
 
 
 def _filter(changes: bool) -> None:
