@@ -125,7 +125,9 @@ def _calibrate(job: Job, truth: Entry) -> dict[str, Any]:
         (out / "calibration.json").write_text(json.dumps(found) + "\n")
 
     made = job.store.entry("calibration", VERSIONS["calibration"], _grading(settings), {"truth": truth.key}, build)
-    return json.loads((job.keep("calibrate", made).path / "calibration.json").read_text())
+    found = json.loads((job.keep("calibrate", made).path / "calibration.json").read_text())
+    evaluate.warn_of_calibration(found)
+    return found
 
 
 def _grading(settings: dict[str, Any]) -> dict[str, Any]:

@@ -56,7 +56,13 @@ def test_a_calibration_that_fails_is_reported_and_names_the_task(truth, caplog):
     wrong = [TASKS[0], evaluate.Task(**{**vars(TASKS[1]), "canonical_solution": "    return 0\n"})]
     said = evaluate.calibrate(wrong, SETTINGS, truth)
     assert (said["base_passed"], said["failed"]) == (1, [f"{TASKS[1].task_id} (fail)"])
-    assert "1 of 2 canonical solutions do not pass" in caplog.text
+    evaluate.warn_of_calibration(said)
+    assert f"1 of 2 canonical solutions do not pass ({TASKS[1].task_id} (fail))" in caplog.text
+
+
+def test_a_calibration_in_which_all_passed_is_no_warning(caplog):
+    evaluate.warn_of_calibration({"tasks": 6, "failed": []})
+    assert not caplog.text
 
 
 def test_a_missing_or_foreign_solution_is_refused(truth):

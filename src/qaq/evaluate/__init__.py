@@ -16,6 +16,7 @@ A new benchmark is an entry of `benchmark.RELEASES`; a new wall is a few lines o
 from qaq.evaluate.benchmark import Task, identity, partial, ready, tasks
 from qaq.evaluate.grade import calibrate, grade
 from qaq.evaluate.grade import identity as grading_identity
+from qaq.evaluate.grade import warn as warn_of_calibration
 from qaq.evaluate.results import Measured, comparison, results
 from qaq.evaluate.solutions import check, collect, left
 from qaq.evaluate.solutions import identity as asking_identity
@@ -24,4 +25,4 @@ from qaq.evaluate.truth import identity as truth_identity
 from qaq.evaluate.truth import make as ground_truth
 
 __all__ = ["Measured", "Task", "asking_identity", "calibrate", "check", "collect", "comparison", "grade", "grading_identity",
-           "ground_truth", "identity", "left", "partial", "ready", "results", "tasks", "truth_identity", "with_syntax"]  # fmt: skip
+           "ground_truth", "identity", "left", "partial", "ready", "results", "tasks", "truth_identity", "warn_of_calibration", "with_syntax"]  # fmt: skip
