@@ -3,6 +3,7 @@
 import decimal
 import fractions
 import math
+import tracemalloc
 from collections import Counter, OrderedDict, defaultdict
 
 import numpy as np
@@ -187,3 +188,14 @@ def test_an_exception_is_never_an_answer(entry_point):
     raised = Output("", values.encode("ValueError"))
     assert oracle.right(about, expected, output("ValueError"))
     assert not oracle.right(about, expected, raised)
+
+
+def test_texts_where_numbers_are_expected_cost_no_memory():
+    texts = ["x" * 90_000, *"y" * 2999]
+    expected = Expected([], output([1.5] * len(texts)), True, False, 0.0)
+    tracemalloc.start()
+    assert not oracle.right(task(), expected, output(texts))
+    assert not oracle.right(task(), expected, output([[text] for text in texts]))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 26
