@@ -16,10 +16,13 @@ def test_a_sweep_shows_every_job_also_the_ones_that_failed_or_never_started(tmp_
         (tmp_path / job).mkdir()
         (tmp_path / job / "result.json").write_text(json.dumps(result))
     (tmp_path / "2").mkdir()
-    rows = report.sweep_rows([tmp_path / str(i) for i in range(3)])
+    (tmp_path / "3").mkdir()
+    (tmp_path / "3" / "result.json").write_text(json.dumps({**done, "partial": " (first 2 of 164)"}))
+    rows = report.sweep_rows([tmp_path / str(i) for i in range(4)])
     assert rows[0] == ["0", "ifd", 0.1, "complete", 5, "-", "25.0% [10.0%, 40.0%]", "-"]
     assert rows[1][3] == "failed: no disk"
     assert rows[2][3] == "not started"
+    assert rows[3][3] == "complete (first 2 of 164)"
 
 
 def test_the_rmi_figure_is_a_picture(tmp_path):

@@ -65,7 +65,7 @@ def _job_cells(result: dict[str, Any]) -> list[Any]:
     values = _best_known([r for r in result.get("values", []) if r["selector"] != "base" and r["benchmark"] == asked])
     share = result.get("noise", {})
     spoiled = f"{share['in_subset']:.1%} / {share['in_data']:.1%}" if share else "-"
-    status = result["status"] + (f": {result['error']}" if result.get("error") else "")
+    status = result["status"] + result.get("partial", "") + (f": {result['error']}" if result.get("error") else "")
     return [result.get("selector", "-"), result.get("budget", "-"), status, result.get("counts", {}).get("selected", "-"),
             spoiled, values.get("pass@1", "-"), values.get("canonical_nll", "-")]  # fmt: skip
 
