@@ -81,9 +81,16 @@ def pair_id(query: str, answer: str) -> str:
 
 
 def conform(table: pa.Table | Mapping[str, Any] | Iterable[Mapping[str, Any]], schema: Schema) -> pa.Table:
+    """As `shape`; ValueError for a repeated or null key too."""
+    table = shape(table, schema)
+    _check_key(table, schema)
+    return table
+
+
+def shape(table: pa.Table | Mapping[str, Any] | Iterable[Mapping[str, Any]], schema: Schema) -> pa.Table:
     """`table` with exactly the schema's columns in order; absent columns become null.
 
-    Raises ValueError for a column the schema lacks, a value of the wrong type, or a repeated or null key.
+    Raises ValueError for a column the schema lacks or a value of the wrong type.
     """
     if not isinstance(table, pa.Table):
         table = pa.table(dict(table)) if isinstance(table, Mapping) else pa.Table.from_pylist(list(table))
@@ -91,9 +98,7 @@ def conform(table: pa.Table | Mapping[str, Any] | Iterable[Mapping[str, Any]], s
     if extra:
         raise ValueError(f"{schema.name} has no column {sorted(extra)}; its columns: {schema.columns.names}")
     columns = [_column(table, field, schema) for field in schema.columns]
-    table = pa.table(columns, schema=schema.columns)
-    _check_key(table, schema)
-    return table
+    return pa.table(columns, schema=schema.columns)
 
 
 def _column(table: pa.Table, field: pa.Field, schema: Schema) -> pa.ChunkedArray | pa.Array:

@@ -1,0 +1,80 @@
+"""Which runs are the same: by their settings and data, never by their names.
+
+Knobs (qaq.config) and what lies outside the run (tracking, store, launch) change no result and do not count; nor do the settings
+of stages that were not asked for.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from qaq import select
+from qaq.config import SECTIONS, STAGES, identity
+from qaq.store import fingerprint
+
+_READ_BY = {"load": ("data",), "score": ("scorer",), "select": ("selector", "budget", "seed"), "train": ("target", "train"),
+            "evaluate": ("evaluate",)}  # fmt: skip
+_SHOWN = ("name", "device", "workers", "nodes", "ranks")  # of launch: what the cost hangs on
+
+
+def asked(result: dict[str, Any]) -> dict[str, Any]:
+    """The settings that determine the result of a run, as they were asked for."""
+    config, stages = result["config"], result["stages"]
+    wanted = [name for stage in stages for name in _READ_BY[stage]] if set(stages) <= set(STAGES) else config
+    kept = {name: config[name] for name in wanted if name not in ("tracking", "launch", "store_dir", "debug")}
+    return {**{name: identity(value, SECTIONS[name]) if name in SECTIONS else value for name, value in kept.items()},
+            "stages": stages}  # fmt: skip
+
+
+def cell(result: dict[str, Any]) -> str:
+    """`asked` without its seeds, and the files it names by their content where that is known: repetitions share it."""
+    config, keys = asked(result), result["keys"]
+    config.pop("seed", None)
+    if "data" in keys:
+        config["data"] = keys["data"]
+    for place, key in (("model", "model_score"), ("weak", "model_score_weak")):
+        if key in keys:
+            config["scorer"] = {**config["scorer"], place: keys[key]}
+    if "model_target" in keys:
+        config["target"] = keys["model_target"]
+    config["train"] = _without(config.get("train"), "seeds")
+    config["evaluate"] = {
+        **_without(config.get("evaluate"), "seed", "path"),
+        **result.get("evaluation", {}).get("tasks", {}),
+    }
+    return fingerprint(config)[:12]
+
+
+def run(result: dict[str, Any], status: str) -> str:
+    """The content of a run: its cell, its seeds, what it made and how it ended."""
+    config = asked(result)
+    seeds = [
+        config.get("seed"),
+        *((config.get(part) or {}).get(name) for part, name in (("train", "seeds"), ("evaluate", "seed"))),
+    ]
+    return fingerprint({"cell": cell(result), "seeds": seeds, "keys": result["keys"], "status": status})[:12]
+
+
+def shown(config: dict[str, Any]) -> dict[str, Any]:
+    """The config without this machine's folders, hosts and tracking."""
+    kept = {name: value for name, value in config.items() if name not in ("tracking", "store_dir", "debug")}
+    kept["launch"] = {name: value for name, value in config["launch"].items() if name in _SHOWN}
+    return _portable(kept)
+
+
+def label(options: dict[str, Any]) -> str:
+    """A selector's name, which side of the disagreement it keeps, and its options that are not the defaults."""
+    defaults = next((d for d in select.defaults() if d["name"] == options["name"]), {})
+    other = [f"{k}={v}" for k, v in options.items() if k not in ("name", "kind") and v != defaults.get(k, v)]
+    return " ".join([options["name"], *filter(None, [options.get("kind")]), *other])
+
+
+def _without(section: dict[str, Any] | None, *names: str) -> dict[str, Any]:
+    return {name: value for name, value in (section or {}).items() if name not in names}
+
+
+def _portable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _portable(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_portable(item) for item in value]
+    return Path(value).name if isinstance(value, str) and value.startswith("/") else value
