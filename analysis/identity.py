@@ -31,11 +31,15 @@ def cell(result: dict[str, Any]) -> str:
     config.pop("seed", None)
     if "data" in keys:
         config["data"] = keys["data"]
-    for place, key in (("model", "model_score"), ("weak", "model_score_weak")):
-        if key in keys:
-            config["scorer"] = {**config["scorer"], place: keys[key]}
-    if "model_target" in keys:
-        config["target"] = keys["model_target"]
+    if "scorer" in config:
+        scorer = config["scorer"]
+        model, weak = (
+            _model(scorer["model"], keys.get("model_score")),
+            _model(scorer["weak"], keys.get("model_score_weak")),
+        )
+        config["scorer"] = {**scorer, "model": model, "weak": weak}
+    if "target" in config:
+        config["target"] = _model(config["target"], keys.get("model_target"))
     config["train"] = _without(config.get("train"), "seeds")
     config["evaluate"] = {
         **_without(config.get("evaluate"), "seed", "path"),
@@ -51,7 +55,10 @@ def run(result: dict[str, Any], status: str) -> str:
         config.get("seed"),
         *((config.get(part) or {}).get(name) for part, name in (("train", "seeds"), ("evaluate", "seed"))),
     ]
-    return fingerprint({"cell": cell(result), "seeds": seeds, "keys": result["keys"], "status": status})[:12]
+    made = {
+        stage: key for stage, key in result["keys"].items() if not stage.startswith("model_")
+    }  # in the others' keys
+    return fingerprint({"cell": cell(result), "seeds": seeds, "keys": made, "status": status})[:12]
 
 
 def shown(config: dict[str, Any]) -> dict[str, Any]:
@@ -66,6 +73,11 @@ def label(options: dict[str, Any]) -> str:
     defaults = next((d for d in select.defaults() if d["name"] == options["name"]), {})
     other = [f"{k}={v}" for k, v in options.items() if k not in ("name", "kind") and v != defaults.get(k, v)]
     return " ".join([options["name"], *filter(None, [options.get("kind")]), *other])
+
+
+def _model(spec: dict[str, Any] | None, key: str | None) -> Any:
+    """A local directory's content; any other model's spec names it."""
+    return key if spec and spec["path"] and key else spec
 
 
 def _without(section: dict[str, Any] | None, *names: str) -> dict[str, Any]:

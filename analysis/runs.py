@@ -158,5 +158,5 @@ def _cells(sweep: Iterable[str]) -> list[list[str]]:
 def _absent(group: str, overrides: list[str], varied: list[str]) -> dict[str, Any]:
     told = dict(option.split("=", 1) for option in overrides)
     return {"run": fingerprint({"missing": sorted(overrides), "group": group})[:12], "name": " ".join(varied), "group": group,
-            "status": MISSING, "mark": "missing: the sweep asked for it and no run has it", "selector": told.get("selector"),
+            "status": MISSING, "mark": "missing from its sweep", "selector": told.get("selector"),
             "budget": told.get("budget"), "data": told.get("data"), "started": None}  # fmt: skip

@@ -115,9 +115,8 @@ def test_two_jobs_of_a_sweep_can_be_compared_and_two_training_seeds_are_pooled(s
     assert rows[2]["value"] == pytest.approx((rows[0]["value"] + rows[1]["value"]) / 2)
     assert len({r["run"] for r in rows}) == 3
     for runs in (["seeds"], ["sweep/0", "sweep/1"], ["seeds", "sweep/0"]):
-        command = [sys.executable, "-m", "qaq.evaluate.compare", *runs]
-        done = subprocess.run(command, cwd=workplace, capture_output=True, text=True, check=False,
-                              env={**os.environ, "PYTHONPATH": str(ROOT / "src")})  # fmt: skip
+        command = [sys.executable, str(ROOT / "analysis/compare.py"), *runs]
+        done = subprocess.run(command, cwd=workplace, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert "won/lost/tied" in done.stdout
         assert "PARTIAL" in done.stdout

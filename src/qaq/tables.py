@@ -93,12 +93,17 @@ def shape(table: pa.Table | Mapping[str, Any] | Iterable[Mapping[str, Any]], sch
     Raises ValueError for a column the schema lacks or a value of the wrong type.
     """
     if not isinstance(table, pa.Table):
-        table = pa.table(dict(table)) if isinstance(table, Mapping) else pa.Table.from_pylist(list(table))
+        table = pa.table(dict(table) if isinstance(table, Mapping) else _transposed(list(table)))
     extra = set(table.column_names) - set(schema.columns.names)
     if extra:
         raise ValueError(f"{schema.name} has no column {sorted(extra)}; its columns: {schema.columns.names}")
     columns = [_column(table, field, schema) for field in schema.columns]
     return pa.table(columns, schema=schema.columns)
+
+
+def _transposed(rows: list[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Every column that any row has; pa.Table.from_pylist would take those of the first."""
+    return {name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}
 
 
 def _column(table: pa.Table, field: pa.Field, schema: Schema) -> pa.ChunkedArray | pa.Array:
