@@ -90,12 +90,17 @@ def _offline(place: Path, file: Path) -> Iterator[Attempt]:
 
 
 def _online(path: str, scratch: Path) -> Iterator[Attempt]:
-    """The runs of ENTITY/PROJECT[/GROUP]."""
+    """The runs of ENTITY/PROJECT[/GROUP]. ValueError, with W&B's words, where it does not let us in."""
     import wandb
 
-    entity, project, *group = path.split("/", 2)
-    for run in wandb.Api().runs(f"{entity}/{project}", filters={"group": group[0]} if group else {}):
+    entity, project, group = [*path.split("/", 2), "", ""][:3]
+    try:
+        runs = list(wandb.Api().runs(f"{entity}/{project}", filters={"group": group} if group else {}))
+    except (wandb.Error, ValueError) as refusal:
+        raise ValueError(f"{ONLINE}{path}: {refusal}") from refusal
+    for run in runs:
         place = scratch / entity / project / run.id
+        (place / MIRROR).mkdir(parents=True, exist_ok=True)
         for file in run.files():
             if file.name.startswith(f"{MIRROR}/"):
                 file.download(root=str(place), replace=True).close()

@@ -130,11 +130,11 @@ def job(cfg) -> None:  # noqa: ANN001
 
 
 def _asked(hydra) -> list[str]:  # noqa: ANN001
-    """The sweep's overrides, on the command line and in its YAML."""
+    """The sweep's overrides, in its YAML and, which count more, on the command line."""
     from hydra._internal.utils import get_args_parser
 
     named = [f"{name}={values}" for name, values in (hydra.sweeper.params or {}).items()]
-    return [*get_args_parser().parse_args(sys.argv[1:]).overrides, *named]
+    return [*named, *get_args_parser().parse_args(sys.argv[1:]).overrides]
 
 
 def _finish(place: Path, jobs: list[Path], sweep: bool) -> int:

@@ -129,6 +129,30 @@ def test_a_sweep_ends_with_one_table_and_its_directory(sweep, workplace):
     assert printed.rstrip().endswith("directory: sweep")
 
 
+def test_a_sweep_is_read_from_its_wandb_folders_alone_and_a_lost_job_is_missed(sweep, workplace, tiny_model):
+    asked = [*options(tiny_model), "tracking=offline", "selector=random,full", "budget=0.5", "hydra.sweep.dir=tracked"]
+    asked.remove("tracking=off")
+    done = main(workplace, "-m", *asked)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    def fetch(source: str) -> tuple[str, dict[str, bytes]]:
+        command = [sys.executable, str(ROOT / "analysis/fetch.py"), source, "--out", f"logs/{source}"]
+        done = subprocess.run(command, cwd=workplace, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout, {file.name: file.read_bytes() for file in (workplace / "logs" / source).iterdir()}
+
+    for number in "01":
+        shutil.copytree(workplace / "tracked" / number / "wandb", workplace / "only" / number, symlinks=True)
+    printed, logs = fetch("tracked")
+    assert printed.startswith("2 complete")
+    assert fetch("only")[1] == logs
+    assert tables.read(workplace / "logs/only/results.parquet").num_rows == sum(
+        len(result(workplace / "tracked" / number)["values"]) for number in "01"
+    )
+    shutil.rmtree(workplace / "only" / "1")
+    assert fetch("only")[0].startswith("1 complete, 1 missing")
+
+
 def test_a_second_run_does_no_model_work(sweep, workplace, tiny_model):
     done = main(workplace, *options(tiny_model), "selector=random", "budget=0.5", "hydra.run.dir=again")
     assert done.returncode == 0, done.stdout + done.stderr
