@@ -13,6 +13,7 @@ from qaq.store import fingerprint
 
 _READ_BY = {"load": ("data",), "score": ("scorer",), "select": ("selector", "budget", "seed"), "train": ("target", "train"),
             "evaluate": ("evaluate",)}  # fmt: skip
+_SEEDS = (("train", "seeds"), ("evaluate", "seed"))  # beside the selection's; data.seed makes other data
 _SHOWN = ("name", "device", "workers", "nodes", "ranks")  # of launch: what the cost hangs on
 
 
@@ -28,36 +29,31 @@ def asked(result: dict[str, Any]) -> dict[str, Any]:
 def cell(result: dict[str, Any]) -> str:
     """`asked` without its seeds, and the files it names by their content where that is known: repetitions share it."""
     config, keys = asked(result), result["keys"]
+    config |= {part: _without(config[part], name) for part, name in _SEEDS if part in config}
     config.pop("seed", None)
     if "data" in keys:
         config["data"] = keys["data"]
     if "scorer" in config:
+        models = {"model": "model_score", "weak": "model_score_weak"}
         scorer = config["scorer"]
-        model, weak = (
-            _model(scorer["model"], keys.get("model_score")),
-            _model(scorer["weak"], keys.get("model_score_weak")),
-        )
-        config["scorer"] = {**scorer, "model": model, "weak": weak}
+        config["scorer"] = {**scorer, **{name: _model(scorer[name], keys.get(key)) for name, key in models.items()}}
     if "target" in config:
         config["target"] = _model(config["target"], keys.get("model_target"))
-    config["train"] = _without(config.get("train"), "seeds")
-    config["evaluate"] = {
-        **_without(config.get("evaluate"), "seed", "path"),
-        **result.get("evaluation", {}).get("tasks", {}),
-    }
+    if "evaluation" in result:
+        config["evaluate"] = {
+            **_without(config["evaluate"], "path"),
+            "sha256": result["evaluation"]["tasks"].get("data_sha256"),
+        }
     return fingerprint(config)[:12]
 
 
 def run(result: dict[str, Any], status: str) -> str:
     """The content of a run: its cell, its seeds, what it made and how it ended."""
     config = asked(result)
-    seeds = [
-        config.get("seed"),
-        *((config.get(part) or {}).get(name) for part, name in (("train", "seeds"), ("evaluate", "seed"))),
-    ]
+    seeds = [config.get("seed"), *(config.get(part, {}).get(name) for part, name in _SEEDS)]
     made = {
         stage: key for stage, key in result["keys"].items() if not stage.startswith("model_")
-    }  # in the others' keys
+    }  # the others hold these
     return fingerprint({"cell": cell(result), "seeds": seeds, "keys": made, "status": status})[:12]
 
 
@@ -80,8 +76,8 @@ def _model(spec: dict[str, Any] | None, key: str | None) -> Any:
     return key if spec and spec["path"] and key else spec
 
 
-def _without(section: dict[str, Any] | None, *names: str) -> dict[str, Any]:
-    return {name: value for name, value in (section or {}).items() if name not in names}
+def _without(section: dict[str, Any], left_out: str) -> dict[str, Any]:
+    return {name: value for name, value in section.items() if name != left_out}
 
 
 def _portable(value: Any) -> Any:

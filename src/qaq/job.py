@@ -118,7 +118,8 @@ class Model:
 
 def blank_result(cfg: dict[str, Any], name: str, group: str) -> dict[str, Any]:
     """result.json before anything has run."""
-    return {"status": "running", "name": name, "group": group, "started": datetime.now(UTC).isoformat(), "selector": cfg["selector"]["name"], "budget": cfg["budget"],
+    return {"status": "running", "name": name, "group": group, "started": datetime.now(UTC).isoformat(),
+            "selector": cfg["selector"]["name"], "budget": cfg["budget"],
             "stages": list(cfg["stages"]), "missing": [s for s in STAGES if s not in cfg["stages"]],
             "counts": {}, "files": {}, "training": [], "values": [], "keys": {}, "seconds": {}, "reused": {},
             "seeds": {"selection": cfg["seed"], "data": cfg["data"]["seed"], "training": list(cfg["train"]["seeds"])},
