@@ -117,15 +117,24 @@ def job(cfg) -> None:  # noqa: ANN001
     hydra = HydraConfig.get()
     run_dir = Path(hydra.runtime.output_dir)
     settings = canonical(config.plain(cfg))
-    group = run_dir.parent.name if hydra.mode.name == "MULTIRUN" else run_dir.name
+    swept = hydra.mode.name == "MULTIRUN"
+    group = run_dir.parent.name if swept else run_dir.name
     STARTED.append(run_dir)
     logging.info("directory: %s", run_dir)
     try:
-        pipeline.run(settings, run_dir, group, list(hydra.overrides.task))
+        pipeline.run(settings, run_dir, group, list(hydra.overrides.task), _asked(hydra) if swept else [])
     except (ValueError, OSError, launch.WorkerFailed) as error:  # what a user can do something about
         logging.error("%s", error)
     except Exception:
         logging.exception("this should not have happened")
+
+
+def _asked(hydra) -> list[str]:  # noqa: ANN001
+    """The sweep's overrides, in its YAML and, which count more, on the command line."""
+    from hydra._internal.utils import get_args_parser
+
+    named = [f"{name}={values}" for name, values in (hydra.sweeper.params or {}).items()]
+    return [*named, *get_args_parser().parse_args(sys.argv[1:]).overrides]
 
 
 def _finish(place: Path, jobs: list[Path], sweep: bool) -> int:

@@ -115,9 +115,8 @@ def test_two_jobs_of_a_sweep_can_be_compared_and_two_training_seeds_are_pooled(s
     assert rows[2]["value"] == pytest.approx((rows[0]["value"] + rows[1]["value"]) / 2)
     assert len({r["run"] for r in rows}) == 3
     for runs in (["seeds"], ["sweep/0", "sweep/1"], ["seeds", "sweep/0"]):
-        command = [sys.executable, "-m", "qaq.evaluate.compare", *runs]
-        done = subprocess.run(command, cwd=workplace, capture_output=True, text=True, check=False,
-                              env={**os.environ, "PYTHONPATH": str(ROOT / "src")})  # fmt: skip
+        command = [sys.executable, str(ROOT / "analysis/compare.py"), *runs]
+        done = subprocess.run(command, cwd=workplace, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert "won/lost/tied" in done.stdout
         assert "PARTIAL" in done.stdout
@@ -128,6 +127,30 @@ def test_a_sweep_ends_with_one_table_and_its_directory(sweep, workplace):
     assert sum(line.startswith("│") for line in (workplace / "printed").read_text().splitlines()) >= 4
     assert "complete" in printed
     assert printed.rstrip().endswith("directory: sweep")
+
+
+def test_a_sweep_is_read_from_its_wandb_folders_alone_and_a_lost_job_is_missed(sweep, workplace, tiny_model):
+    asked = [*options(tiny_model), "tracking=offline", "selector=random,full", "budget=0.5", "hydra.sweep.dir=tracked"]
+    asked.remove("tracking=off")
+    done = main(workplace, "-m", *asked)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    def fetch(source: str) -> tuple[str, dict[str, bytes]]:
+        command = [sys.executable, str(ROOT / "analysis/fetch.py"), source, "--out", f"logs/{source}"]
+        done = subprocess.run(command, cwd=workplace, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout, {file.name: file.read_bytes() for file in (workplace / "logs" / source).iterdir()}
+
+    for number in "01":
+        shutil.copytree(workplace / "tracked" / number / "wandb", workplace / "only" / number, symlinks=True)
+    printed, logs = fetch("tracked")
+    assert printed.startswith("2 complete")
+    assert fetch("only")[1] == logs
+    assert tables.read(workplace / "logs/only/results.parquet").num_rows == sum(
+        len(result(workplace / "tracked" / number)["values"]) for number in "01"
+    )
+    shutil.rmtree(workplace / "only" / "1")
+    assert fetch("only")[0].startswith("1 complete, 1 missing")
 
 
 def test_a_second_run_does_no_model_work(sweep, workplace, tiny_model):

