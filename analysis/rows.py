@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from analysis import logs
 from analysis.logs import Logs
-from analysis.runs import KILLED, Run
+from analysis.runs import Run
 from qaq.tables import EXAMPLES, METRICS, SUBSET, read, read_jsonl, shape
 
 Row = dict[str, Any]
@@ -19,7 +19,7 @@ Row = dict[str, Any]
 
 def tables(runs: list[Run], texts: bool) -> Logs:
     """LOGS of `runs`; `texts`: also the pairs and the quarantine."""
-    whole = [run for run in runs if _whole(run)]
+    whole = [run for run in runs if run.whole]
     scores = _scores(whole)  # first: it tells the runs which scores are theirs
     held = {"runs": [run.row for run in runs], "metrics": scores,
             "subsets": _joined([_subset(run) for run in whole if _has(run, "subset")], logs.SUBSETS)}  # fmt: skip
@@ -29,11 +29,6 @@ def tables(runs: list[Run], texts: bool) -> Logs:
     if texts:
         held |= {"pairs": _pairs(whole), "quarantine": _quarantine(whole)}
     return logs.conform(**held)
-
-
-def _whole(run: Run) -> bool:
-    """Whether its tables can be believed: nobody knows how far a killed run came with the last one."""
-    return run.attempt is not None and run.row["status"] != KILLED and not (run.row["mark"] or "").startswith("damaged")
 
 
 def _has(run: Run, table: str) -> bool:

@@ -16,11 +16,13 @@ COMPLETE, KILLED, MISSING, DRY = "complete", "killed", "missing", "dry run"
 
 @dataclass(frozen=True)
 class Run:
-    """A row of RUNS, and the attempt it is of (None for a missing one); `asked`: digest of its settings."""
+    """A row of RUNS, and the attempt it is of (None for a missing one); `asked`: digest of its settings; `whole`: whether its
+    tables are what it wrote. Nobody knows how far a killed run came with the last one."""
 
     row: dict[str, Any]
     attempt: Attempt | None
     asked: str
+    whole: bool
 
     @property
     def started(self) -> str:
@@ -48,14 +50,14 @@ def runs(attempts: Iterable[Attempt]) -> list[Run]:
 
 def _run(attempt: Attempt) -> Run:
     result, config = attempt.result, attempt.result["config"]
-    status = result["status"] if attempt.ended else KILLED
+    status, altered = result["status"] if attempt.ended else KILLED, _altered(attempt)
     made = {"run": identity.run(result, status), "name": result["name"], "group": result["group"], "status": status,
-            "mark": _mark(attempt, status), "cell": identity.cell(result), "started": result["started"],
+            "mark": _mark(attempt, status, altered), "cell": identity.cell(result), "started": result["started"],
             "error": result.get("error")}  # fmt: skip
     facts = {name: json.dumps(value, sort_keys=True) for name, value in
              (("config", identity.shown(config)), ("keys", result["keys"]), ("seconds", result["seconds"]))}  # fmt: skip
     return Run({**made, **_what(result), **facts, "evaluation": _evaluation(result)}, attempt,
-               fingerprint(identity.asked(result)))  # fmt: skip
+               fingerprint(identity.asked(result)), attempt.ended and not altered)  # fmt: skip
 
 
 def _what(result: dict[str, Any]) -> dict[str, Any]:
@@ -79,12 +81,12 @@ def _evaluation(result: dict[str, Any]) -> str | None:
     return json.dumps({**result["evaluation"], "failed": result.get("calibration", {}).get("failed")}, sort_keys=True)
 
 
-def _mark(attempt: Attempt, status: str) -> str | None:
+def _mark(attempt: Attempt, status: str, altered: list[str]) -> str | None:
     if status == KILLED:
         return "killed, or still running: no end was written"
     if attempt.torn:
         return f"truncated log: {attempt.torn}"
-    if altered := _altered(attempt):
+    if altered:
         return f"damaged: {', '.join(altered)}"
     if status != COMPLETE:
         return status
@@ -140,7 +142,7 @@ def _missing(every: list[Run]) -> list[Run]:
         for one in cells:
             if (group, frozenset(one)) not in found:
                 row = _absent(group, one, [option for option in one if option not in shared])
-                lost[row["run"]] = Run(row, None, row["run"])
+                lost[row["run"]] = Run(row, None, row["run"], False)
     return list(lost.values())
 
 

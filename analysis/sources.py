@@ -64,13 +64,20 @@ def _local(place: Path) -> Iterator[Attempt]:
     """`place` itself or what lies below it. A job's directory stands for the W&B folders in it."""
     logs = sorted(place.glob("run-*.wandb"))
     if (place / RESULT).is_file():
-        yield Attempt(_named(json.loads((place / RESULT).read_text()), place), place)
+        yield Attempt(_named(_said(place), place), place)
     elif logs:
         yield from _offline(place, logs[0])
     elif place.is_dir() and not (place / "entry.json").exists():  # of the store
         for child in sorted(place.iterdir()):
             if child.is_dir() and not child.is_symlink():
                 yield from _local(child)
+
+
+def _said(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / RESULT).read_text())
+    except ValueError as error:
+        raise ValueError(f"{folder / RESULT} is damaged: {error}") from error
 
 
 def _named(result: dict[str, Any], place: Path) -> dict[str, Any]:
@@ -84,7 +91,7 @@ def _offline(place: Path, file: Path) -> Iterator[Attempt]:
     """An offline W&B run."""
     told, folder = wandb_log.read(file), place / "files" / MIRROR
     if (folder / RESULT).is_file():
-        yield Attempt(json.loads((folder / RESULT).read_text()), folder, told.torn)
+        yield Attempt(_said(folder), folder, told.torn)
     else:
         log.warning("%s: %s, without %s/%s: left out", place, told.name or "a W&B run of unknown name", MIRROR, RESULT)
 
@@ -108,4 +115,4 @@ def _online(path: str, scratch: Path) -> Iterator[Attempt]:
             log.warning("%s%s/%s: %s, without %s/%s: left out", ONLINE, entity, project, run.name, MIRROR, RESULT)
             continue
         torn = None if run.state in ("finished", "failed") else f"W&B calls it {run.state}"
-        yield Attempt(json.loads((place / MIRROR / RESULT).read_text()), place / MIRROR, torn)
+        yield Attempt(_said(place / MIRROR), place / MIRROR, torn)

@@ -368,6 +368,13 @@ def test_a_table_that_is_not_what_the_run_wrote_is_not_read(tmp_path):
     file.write_bytes(file.read_bytes()[:-9])
     assert shown(tmp_path) == [("0", "complete", "damaged: subset.parquet")]
     assert fetch([str(tmp_path)]).subsets.num_rows == 0
+    run(tmp_path / "again", keys={**KEYS, "score": "s2"})
+    held = fetch([str(tmp_path)])
+    assert sorted(mark[:10] for mark in held.runs["mark"].to_pylist() if mark) == ["superseded"]
+    assert held.subsets.num_rows == 2
+    (tmp_path / "again" / "result.json").write_text("{")
+    with pytest.raises(ValueError, match=r"again/result.json is damaged"):
+        fetch([str(tmp_path)])
 
 
 def test_logs_of_more_than_a_block_are_read_whole(offline, tmp_path):
