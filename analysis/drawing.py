@@ -23,7 +23,7 @@ BLUE, SKY, GREEN, YELLOW, ORANGE, RED, PURPLE = (
     "#0072B2", "#56B4E9", "#009E73", "#F0E442", "#E69F00", "#D55E00", "#CC79A7")  # fmt: skip
 DARK, GREY, PALE = "0.15", "0.45", "0.8"
 CROWD = 3_000  # more points than this are drawn as pixels, with lighter ink
-_NOTE_WIDTH = 19  # letters an inch of the note's type takes
+_NOTE_LETTERS, _NOTE_LINE = 19, 0.115  # of the note's type: letters an inch, inches a line
 
 
 class Look(NamedTuple):
@@ -78,15 +78,15 @@ def save(figure: Figure, stem: Path) -> list[Path]:
 
 
 def note(figure: Figure, *sentences: str) -> None:
-    """What was drawn, below everything: size, data, models, what lies outside."""
-    width = int(_NOTE_WIDTH * figure.get_figwidth())
-    figure.supxlabel(
-        textwrap.fill(" ".join(sentences), width), x=0.01, ha="left", fontsize=7, color="0.3", linespacing=1.15
-    )
+    """What was drawn, below everything: size, data, models, what lies outside. The figure grows by its height."""
+    width = int(_NOTE_LETTERS * figure.get_figwidth())
+    lines = textwrap.wrap(" ".join(sentences), width, break_on_hyphens=False)
+    figure.set_figheight(figure.get_figheight() + _NOTE_LINE * len(lines))
+    figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7, color="0.3", linespacing=1.15)
 
 
-def of_scores(scores: Scores, also: int = 0) -> str:
-    """The sentence that says how large, on which data, read by which models; `also`: of the pairs, that were drawn."""
+def of_scores(scores: Scores, weak: bool = False) -> str:
+    """The sentence that says how large, on which data, read by which model, or by which two."""
     run: Run = scores.runs[0]
     spoiled = ", a part spoiled on purpose" if has_noise(scores.metrics) else ""
     others = (
@@ -94,12 +94,12 @@ def of_scores(scores: Scores, also: int = 0) -> str:
         if scores.others
         else ""
     )
-    return f"n = {of_data(run)}{spoiled}; scorer {of_scorer(run)}.{others}"
+    return f"n = {of_data(run)}{spoiled}; scorer {of_scorer(run) if weak else run['scorer']}.{others}"
 
 
 def outside(count: int) -> str:
     """How many points the axes leave out."""
-    return f"{count:,} point{'s' * (count != 1)} outside the axes." if count else "All points are inside the axes."
+    return f"{count:,} pair{'s' * (count != 1)} outside the axes." if count else "No pair lies outside the axes."
 
 
 def points(axes: Axes, x: Any, y: Any, **how: Any) -> None:

@@ -15,7 +15,7 @@ from qaq.tables import COMPARISONS, METRICS, RESULTS, SUBSET, Schema
 _s, _i64, _f64 = pa.string(), pa.int64(), pa.float64()
 
 
-def _schema(name: str, key: str, **columns: pa.DataType) -> Schema:
+def _schema(name: str, key: str, /, **columns: pa.DataType) -> Schema:
     return Schema(name, tuple(key.split()), pa.schema(list(columns.items())))
 
 
@@ -25,12 +25,16 @@ def _of(schema: Schema) -> dict[str, pa.DataType]:
 
 # mark says why a run must not be used, null if it may; cell is its identity apart from the seed; config, keys and
 # seconds are JSON; partial is the part of a benchmark's name that says which tasks, "" for all.
-RUNS = _schema("RUNS", "run", run=_s, name=_s, group=_s, status=_s, mark=_s, cell=_s, selector=_s, budget=_s, seed=_i64, data=_s, data_digest=_s, rows=_i64,
+RUNS = _schema(
+    "RUNS", "run",
+    run=_s, name=_s, group=_s, status=_s, mark=_s, cell=_s, selector=_s, budget=_s, seed=_i64, data=_s, data_digest=_s, rows=_i64,
     pairs=_i64, selected=_i64, scorer=_s, weak=_s, target=_s, train=_s, benchmark=_s, partial=_s, scores=_s, started=_s,
     config=_s, keys=_s, seconds=_s, error=_s)  # fmt: skip
 SCORES = _schema("METRICS", "scores id", scores=_s, **_of(METRICS), noise=_s)
 SUBSETS = _schema("SUBSETS", "run rank", run=_s, **_of(SUBSET))
-TRAINING = _schema("TRAINING", "run train_seed step", run=_s, train_seed=_i64, step=_i64, epoch=_f64, loss=_f64, learning_rate=_f64, grad_norm=_f64, tokens=_i64,
+TRAINING = _schema(
+    "TRAINING", "run train_seed step",
+    run=_s, train_seed=_i64, step=_i64, epoch=_f64, loss=_f64, learning_rate=_f64, grad_norm=_f64, tokens=_i64,
     tokens_per_second=_f64, share_of_peak=_f64, memory_bytes=_i64)  # fmt: skip
 NOISE = _schema("NOISE", "run kind metric", run=_s, kind=_s, metric=_s, value=_f64)
 _SCHEMAS = {"runs": RUNS, "results": RESULTS, "comparisons": COMPARISONS, "metrics": SCORES, "subsets": SUBSETS,

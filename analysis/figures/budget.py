@@ -31,7 +31,7 @@ def figure(logs: Logs) -> Figure | None:
         return log.info("budget: no usable run was evaluated")
     columns = 1 if len(shown) < 3 else 2
     rows = -(-len(shown) // columns)
-    figure = drawing.blank(0.95 + 1.65 * rows, drawing.COLUMN if columns == 1 else drawing.PAGE)
+    figure = drawing.blank(0.5 + 1.65 * rows, drawing.COLUMN if columns == 1 else drawing.PAGE)
     grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
     for axes in grid.flat[len(shown) :]:
         axes.set_visible(False)

@@ -22,15 +22,15 @@ def figure(logs: Logs) -> Figure | None:
     if scores is None:
         return log.info("disagreement: no usable run has scores of two models")
     strong, weak = (_rank(scores.array(f"{side}rmi"), scores.array(f"{side}log_ppl_q")) for side in ("", "weak_"))
-    figure = drawing.blank(3.9)
+    figure = drawing.blank(3.3)
     axes = figure.add_subplot()
-    drawing.points(axes, weak, strong)
+    drawing.points(axes, weak, strong, color=drawing.DARK, zorder=4)
     cuts = boundaries(strong, weak)
     _regions(axes, cuts)
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel=f"stratified rank, weak: {scores.runs[0]['weak']}",
              ylabel=f"stratified rank, strong: {scores.runs[0]['scorer']}")  # fmt: skip
     above = (strong - weak > THRESHOLD).mean()
-    drawing.note(figure, drawing.of_scores(scores), "Regions: the extreme quarter each.",
+    drawing.note(figure, drawing.of_scores(scores, weak=True), "Regions: the extreme quarter each.",
                  f"Dotted: Diff = {THRESHOLD}; {above:.1%} of the pairs lie above it (the paper: about "
                  f"{paper.NUMBERS['diff_high_share']:.0%}).")  # fmt: skip
     return figure

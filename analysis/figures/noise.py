@@ -33,7 +33,7 @@ def figure(logs: Logs) -> Figure | None:
     bars = [(label(run), counts(ids, kinds), len(ids)) for run, ids in chosen]
     bars.sort(key=lambda bar: (-sum(bar[1].values()) / bar[2], drawing.order(bar[0])))
     planted = counts(kinds, kinds)
-    figure = drawing.blank(1.65 + 0.24 * len(bars))
+    figure = drawing.blank(0.85 + 0.24 * len(bars))
     axes = figure.add_subplot()
     _bars(
         axes, bars, sorted(planted, key=lambda kind: (list(WORDS).index(kind) if kind in WORDS else len(WORDS), kind))

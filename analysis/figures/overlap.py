@@ -22,7 +22,7 @@ def figure(logs: Logs) -> Figure | None:
         return log.info("overlap: fewer than two selectors with one budget")
     chosen.sort(key=lambda one: drawing.order(label(one[0])))
     names, sets = [label(run) for run, _ in chosen], [ids for _, ids in chosen]
-    figure = drawing.blank(1.3 + 0.28 * len(names))
+    figure = drawing.blank(0.8 + 0.28 * len(names))
     axes = figure.add_subplot()
     values = matrix(sets)
     image = axes.imshow(values, cmap="Greys", vmin=0, vmax=1)

@@ -21,7 +21,7 @@ def figure(logs: Logs) -> Figure | None:
         return log.info("rmi_ifd: no usable run has RMI and IFD of at least four pairs")
     x, y = scores.array("ifd"), scores.array("rmi")
     across, along = limits(x), limits(y)
-    figure = drawing.blank(2.9)
+    figure = drawing.blank(2.3)
     axes = figure.add_subplot()
     drawing.points(axes, x, y, color=drawing.BLUE)
     axes.axvline(1, color=drawing.DARK, linewidth=0.8, linestyle=(0, (4, 2)))

@@ -35,7 +35,7 @@ def _drawn(scores: Scores) -> Figure:
     stratum = strata(x, DECILES)
     rank = scaled(*ranks_within(rmi, stratum))
     across, along = limits(x), limits(rmi)
-    figure = drawing.blank(4.6)
+    figure = drawing.blank(3.9)
     above, below = figure.subplots(2, 1, sharex=True)
     for axes, values in ((above, rmi), (below, rank)):
         drawing.points(axes, x, values)

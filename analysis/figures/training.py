@@ -18,7 +18,7 @@ def figure(logs: Logs) -> Figure | None:
     runs = trained(logs)
     if not runs:
         return log.info("training: no usable run was trained")
-    figure = drawing.blank(3.9)
+    figure = drawing.blank(3.5)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2.2, 1])
     rows, spans = logs.training.to_pylist(), set()
     for run in runs:
