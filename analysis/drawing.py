@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -22,7 +23,7 @@ COLUMN, PAGE = 3.3, 6.75  # inches: one column, both
 BLUE, SKY, GREEN, YELLOW, ORANGE, RED, PURPLE = (
     "#0072B2", "#56B4E9", "#009E73", "#F0E442", "#E69F00", "#D55E00", "#CC79A7")  # fmt: skip
 DARK, GREY, PALE = "0.15", "0.45", "0.8"
-CROWD = 3_000  # more points than this are drawn as pixels, with lighter ink
+CROWD = 3_000  # more points than this are drawn as pixels, the more of them the lighter
 _NOTE_LETTERS, _NOTE_LINE = 19, 0.115  # of the note's type: letters an inch, inches a line
 
 
@@ -42,15 +43,20 @@ LOOKS = {
     "Sum-Low": Look("#8C6D1F", "<", (0, (1, 3))), "RDS+": Look("#5D3A9B", "p", (0, (6, 1, 2, 1))),
     "SCAR": Look("#40B0A6", "h", (0, (2, 1))), "XCoder": Look("#7A0A1E", "*", (0, (8, 1, 1, 1, 1, 1)))}  # fmt: skip
 
+VARIANTS = ("d", "8", "H", "*", "p", "h")
+
 
 def look(name: str) -> Look:
-    """Of a selector; one that we do not know is black with a star."""
-    return LOOKS.get(name, Look("black", "*", (0, (1, 2))))
+    """Of a selector. With options that are not its defaults it has another marker, unknown it is black."""
+    plain, _, options = name.partition(", ")
+    known = LOOKS.get(plain, Look("black", "*", (0, (1, 2))))
+    return known._replace(marker=VARIANTS[crc32(options.encode()) % len(VARIANTS)]) if options else known
 
 
 def order(name: str) -> tuple[int, str]:
     """Sorts selectors as in `LOOKS`."""
-    return (list(LOOKS).index(name) if name in LOOKS else len(LOOKS), name)
+    plain = name.partition(", ")[0]
+    return (list(LOOKS).index(plain) if plain in LOOKS else len(LOOKS), name)
 
 
 @contextmanager
@@ -105,7 +111,7 @@ def outside(count: int) -> str:
 def points(axes: Axes, x: Any, y: Any, **how: Any) -> None:
     """A cloud: letters and lines stay vectors, a large cloud becomes pixels."""
     many = len(x) > CROWD
-    size, alpha = (1.0, 0.12) if many else (5.0, 0.5)
+    size, alpha = (1.0, max(0.03, min(0.4, 4_000 / len(x)))) if many else (5.0, 0.5)
     axes.scatter(x, y, **{"s": size, "alpha": alpha, "color": GREY, "linewidths": 0, "rasterized": many, **how})
 
 

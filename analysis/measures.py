@@ -36,6 +36,16 @@ def middle_ranks(values: np.ndarray) -> np.ndarray:
     return (np.cumsum(sizes) - (sizes - 1) / 2)[inverse]
 
 
+def number(value: float, digits: int = 3) -> str:
+    """With a minus sign, not a hyphen."""
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def interval(found: Spearman) -> str:
+    """`value [low, high]`."""
+    return f"{number(found.value)} [{number(found.low)}, {number(found.high)}]"
+
+
 def jaccard(a: Set[str], b: Set[str]) -> float:
     """Pairs in both over pairs in either."""
     return len(a & b) / len(a | b)
@@ -54,14 +64,14 @@ class Limits(NamedTuple):
     outside: int
 
 
-def limits(values: np.ndarray, tail: float = 0.5) -> Limits:
-    """All values where they fit, with 4% of room; else up to 60% more than the span between the `tail` percentiles.
+def limits(values: np.ndarray) -> Limits:
+    """All values where they fit; else as far beyond the 5th and 95th percentile as these lie from each other; and 4% of room.
 
     A few far values may not press all others into a corner.
     """
-    inner_low, inner_high = np.percentile(values, [tail, 100 - tail])
-    room = 0.3 * max(inner_high - inner_low, 1e-9)
-    low, high = max(values.min(), inner_low - room), min(values.max(), inner_high + room)
-    outside = int(((values < low) | (values > high)).sum())
+    inner_low, inner_high = np.percentile(values, [5, 95])
+    span = max(inner_high - inner_low, 1e-9)
+    low, high = max(values.min(), inner_low - span), min(values.max(), inner_high + span)
     pad = 0.04 * max(high - low, 1e-9)
+    outside = int(((values < low - pad) | (values > high + pad)).sum())
     return Limits(float(low - pad), float(high + pad), outside)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 MISSING = "–"
+MIDDLE, SMALL = r"\footnotesize", r"\scriptsize\setlength{\tabcolsep}{2.5pt}"
 _LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
           "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "−": "$-$", "≤": r"$\le$", "∩": r"$\cap$", "|": r"\textbar{}",
           "<": r"\textless{}", ">": r"\textgreater{}", "×": r"$\times$"}  # fmt: skip
@@ -38,7 +39,7 @@ def latex(table: Table) -> str:
         body += [" & ".join(_escaped(cell) for cell in row) + r" \\" for row in rows]
     notes = [rf"\par {_escaped(note)}" for note in table.notes]
     return "\n".join([
-        r"\begin{table*}[t]", r"\centering\footnotesize", rf"\caption{{{_escaped(table.title)}}}",
+        r"\begin{table*}[t]", rf"\centering{SMALL if width > 8 else MIDDLE}", rf"\caption{{{_escaped(table.title)}}}",
         rf"\begin{{tabular}}{{@{{}}l{'r' * (width - 1)}@{{}}}}", r"\toprule",
         " & ".join(_escaped(name) for name in table.columns) + r" \\", *body, r"\bottomrule", r"\end{tabular}",
         r"\par\smallskip\begin{minipage}{\textwidth}\raggedright", *notes, r"\end{minipage}", r"\end{table*}", ""])  # fmt: skip

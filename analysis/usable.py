@@ -5,6 +5,7 @@ benchmark are used, because their RESULTS name the part. Where LOGS hold several
 has what it needs, and says which.
 """
 
+import functools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.logs import Logs
+from qaq import select
 
 Run = dict[str, Any]
+NAMES = {"base": "Base", "full": "Full", "random": "Random", "ifd": "IFD", "rmi": "RMI (global)", "stratified": "RMI (stratified)",
+         "diff_high": "Diff-High", "diff_low": "Diff-Low", "sum_high": "Sum-High", "sum_low": "Sum-Low", "rds": "RDS+", "scar": "SCAR",
+         "xcoder": "XCoder"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -96,11 +101,20 @@ def one_budget(chosen: list[tuple[Run, frozenset[str]]]) -> list[tuple[Run, froz
 
 
 def label(run: Run) -> str:
-    """The selector's name, for a reader."""
+    """The selector's name for a reader, with the options that are not its defaults."""
     name = run["selector"].removeprefix("disagreement ")
-    known = {"ifd": "IFD", "rmi": "RMI (global)", "stratified": "RMI (stratified)", "rds": "RDS+", "scar": "SCAR",
-             "xcoder": "XCoder", "diff_high": "Diff-High", "diff_low": "Diff-Low", "sum_high": "Sum-High", "sum_low": "Sum-Low"}  # fmt: skip
-    return known.get(name, name.capitalize() if name in ("full", "random", "base") else name)
+    usual = _defaults().get(options(run).get("name"), {})
+    other = [
+        f"{key}={json.dumps(value)}"
+        for key, value in sorted(options(run).items())
+        if key != "kind" and key in usual and value != usual[key]
+    ]
+    return ", ".join([NAMES.get(name, name), *other])
+
+
+@functools.cache
+def _defaults() -> dict[str, dict[str, Any]]:
+    return {one["name"]: one for one in select.defaults()}
 
 
 def share(run: Run) -> float | None:

@@ -49,7 +49,7 @@ def _rank(rmi: np.ndarray, log_ppl_q: np.ndarray) -> np.ndarray:
 
 def _regions(axes: Axes, cuts: dict[str, float]) -> None:
     x = np.array([0.0, 1.0])
-    corners = {"Diff-High": (x + cuts["diff_high"], 1.01, "////"), "Diff-Low": (x + cuts["diff_low"], -0.01, "////"),
+    corners = {"Diff-High": (x + cuts["diff_high"], 1.01, "\\\\\\\\"), "Diff-Low": (x + cuts["diff_low"], -0.01, "\\\\\\\\"),
                "Sum-High": (cuts["sum_high"] - x, 1.01, "...."), "Sum-Low": (cuts["sum_low"] - x, -0.01, "....")}  # fmt: skip
     places = {"Diff-High": (0.03, 0.97, "left", "top"), "Diff-Low": (0.97, 0.03, "right", "bottom"),
               "Sum-High": (0.97, 0.97, "right", "top"), "Sum-Low": (0.03, 0.03, "left", "bottom")}  # fmt: skip
@@ -62,6 +62,6 @@ def _regions(axes: Axes, cuts: dict[str, float]) -> None:
                 x, edge, end, where=None, facecolor="none", edgecolor=color, hatch=hatch, linewidth=0, alpha=0.45
             )
         left, top, ha, va = places[name]
-        axes.text(left, top, name, ha=ha, va=va, fontsize=8, weight="bold",
+        axes.text(left, top, name, ha=ha, va=va, fontsize=8, weight="bold", zorder=6,
                   bbox={"facecolor": "white", "edgecolor": color, "pad": 1.5, "linewidth": 0.8})  # fmt: skip
     axes.plot(x, x + THRESHOLD, color=drawing.DARK, linewidth=0.9, linestyle=(0, (1, 1.5)))

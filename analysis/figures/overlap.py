@@ -15,31 +15,41 @@ NEEDS = ("runs", "metrics", "subsets")
 
 
 def figure(logs: Logs) -> Figure | None:
-    """A heatmap: Jaccard above the diagonal, the share of the smaller selection below it, sizes on it."""
+    """A heatmap: Jaccard above the diagonal, the share of the smaller selection below it."""
     scores = largest(logs, ["rmi"])
     chosen = one_budget(selections(logs, scores.runs)) if scores else []
     if len(chosen) < 2:
         return log.info("overlap: fewer than two selectors with one budget")
     chosen.sort(key=lambda one: drawing.order(label(one[0])))
     names, sets = [label(run) for run, _ in chosen], [ids for _, ids in chosen]
-    figure = drawing.blank(0.8 + 0.28 * len(names))
+    figure = drawing.blank(0.75 + 0.27 * len(names))
     axes = figure.add_subplot()
     values = matrix(sets)
     image = axes.imshow(values, cmap="Greys", vmin=0, vmax=1)
     for i, j in np.ndindex(values.shape):
-        text = f"{len(sets[i]):,}" if i == j else f"{100 * values[i, j]:.0f}"
-        axes.text(j, i, text, ha="center", va="center", fontsize=7, color="white" if values[i, j] > 0.55 else "black",
-                  weight="bold" if i == j else "normal")  # fmt: skip
+        if i != j:
+            dark = values[i, j] > 0.55
+            axes.text(
+                j,
+                i,
+                f"{100 * values[i, j]:.0f}",
+                ha="center",
+                va="center",
+                fontsize=7,
+                color="white" if dark else "black",
+            )
+    axes.plot([-0.5, len(sets) - 0.5], [-0.5, len(sets) - 0.5], color=drawing.GREY, linewidth=0.6)
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(image, ax=axes, shrink=0.8, ticks=[0, 0.5, 1], format=lambda x, _: f"{x:.0%}")
     bar.outline.set_visible(False)
-    run = chosen[0][0]
-    drawing.note(figure, drawing.of_scores(scores), f"Budget {run['budget']}; by chance the smaller shares",
-                 f"{len(sets[0]) / run['pairs']:.0%}. Above the diagonal: Jaccard, %; below: pairs in both, % of the smaller;",
-                 "on it: pairs.")  # fmt: skip
+    run, sizes = chosen[0][0], sorted({len(ids) for ids in sets})
+    each = f"{sizes[0]:,} pairs each" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,} pairs each"
+    drawing.note(figure, drawing.of_scores(scores), f"Budget {run['budget']}, {each}.",
+                 "Above the diagonal: Jaccard, %. Below: pairs in both, % of the smaller selection; by chance",
+                 f"{sizes[-1] / run['pairs']:.0%}.")  # fmt: skip
     return figure
 
 

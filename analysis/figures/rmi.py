@@ -35,6 +35,6 @@ def figure(logs: Logs) -> Figure | None:
         axes.axvline(value, color=drawing.DARK, linewidth=0.7, linestyle=(0, (4, 2)))
         axes.text(value, 1.0, name, transform=axes.get_xaxis_transform(), ha=side, va="bottom", fontsize=7)
     axes.set(xlim=(low, high), xlabel="RMI (nats per token)", ylabel="pairs")
-    axes.legend(loc="upper left", bbox_to_anchor=(0, 1.3))
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left")
     drawing.note(figure, drawing.of_scores(scores), "Dashed: quartiles.", drawing.outside(beyond))
     return figure

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from analysis import drawing, paper
 from analysis.logs import Logs
-from analysis.measures import limits, spearman
+from analysis.measures import interval, limits, spearman
 from analysis.usable import largest
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def figure(logs: Logs) -> Figure | None:
     axes.set(xlim=across[:2], ylim=along[:2], xlabel="IFD = NLL(A|Q) / NLL(A)", ylabel="RMI (nats per token)")
     drawing.letter(
         axes,
-        f"Spearman {found.value:.3f} [{found.low:.3f}, {found.high:.3f}]; the paper {paper.NUMBERS['rmi_ifd_spearman']}",
+        f"Spearman {interval(found)}; paper {paper.NUMBERS['rmi_ifd_spearman']}",
     )
     out = ((x < across.low) | (x > across.high) | (y < along.low) | (y > along.high)).sum()
     drawing.note(figure, drawing.of_scores(scores), f"The paper: {paper.SCORED}. Dashed: IFD = 1, above which a pair is dropped;",

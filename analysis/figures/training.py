@@ -36,6 +36,7 @@ def figure(logs: Logs) -> Figure | None:
                 linestyle=how.line,
                 marker=how.marker,
                 markevery=0.2,
+                markersize=3.5,
                 label=name,
             )
             below.plot(steps, [row["learning_rate"] for row in own], color=how.color, linestyle=how.line)

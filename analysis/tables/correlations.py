@@ -2,47 +2,50 @@
 
 import itertools
 import logging
-from collections import defaultdict
 
 import numpy as np
 import pyarrow.compute as pc
 
-from analysis import paper
+from analysis import drawing, paper
 from analysis.logs import Logs
-from analysis.measures import Spearman, jaccard, shared, spearman
+from analysis.measures import interval, jaccard, shared, spearman
 from analysis.typeset import MISSING, Table
-from analysis.usable import Run, has_noise, label, of_data, of_scorer, selections, usable
+from analysis.usable import Run, has_noise, label, left_out, of_data, of_scorer, one_budget, selections, usable
 
 log = logging.getLogger(__name__)
 NEEDS = ("runs", "metrics", "subsets")
-# (what, columns, the paper's number)
-PAIRS = (("Spearman of RMI and IFD", ("rmi", "ifd"), "rmi_ifd_spearman"), ("Spearman of RMI and log PPL(Q)", ("rmi", "log_ppl_q"), None),
-         ("Spearman of RMI, strong and weak scorer", ("rmi", "weak_rmi"), None))  # fmt: skip
+RMI_IFD, TWO_SCORERS = "Spearman of RMI and IFD", "Spearman of RMI, scorer before and after fine-tuning"
+KNOWN = {
+    RMI_IFD: "rmi_ifd_spearman",
+    "overlap of Diff-High and Sum-High": "diff_high_sum_high_overlap",
+    TWO_SCORERS: "tuned_scorer_spearman",
+}
+PAIRS = {RMI_IFD: ("rmi", "ifd"), "Spearman of RMI and log PPL(Q)": ("rmi", "log_ppl_q"),
+         "Spearman of RMI, strong and weak scorer": ("rmi", "weak_rmi")}  # fmt: skip
 
 
 def table(logs: Logs) -> Table | None:
-    """A section each set of scores; then one for each two scorers that read the same pairs."""
-    by_scores: dict[str, list[Run]] = defaultdict(list)
-    for run in usable(logs):
-        by_scores[run["scores"]].append(run)
-    held = {
-        digest: runs
-        for digest, runs in sorted(by_scores.items(), key=lambda one: (-(one[1][0]["pairs"] or 0), one[0] or ""))
-        if digest
-    }
-    sections = [(_heading(logs, runs[0]), _rows(logs, digest, runs)) for digest, runs in held.items()]
-    sections += _between(logs, held)
-    if not any(rows for _, rows in sections):
+    """A section a set of scores; then one for each two scorers that read the same pairs."""
+    runs: dict[str, list[Run]] = {}
+    for run in sorted(usable(logs), key=lambda run: (-(run["pairs"] or 0), run["run"])):
+        if run["scores"]:
+            runs.setdefault(run["scores"], []).append(run)
+    sections = [(_heading(logs, own[0]), _rows(logs, own)) for own in runs.values()]
+    between = _between(logs, [own[0] for own in runs.values()])
+    sections += [("Spearman of RMI between two scorers of the same pairs", between)] if between else []
+    sections = [section for section in sections if section[1]]
+    if not sections:
         return log.info("correlations: no usable run has scores")
-    return Table("Correlations and overlaps", ["quantity", "the paper", "ours", "n"], [s for s in sections if s[1]], [
-        f"The paper: {paper.SCORED}, weak scorer {paper.NUMBERS['weak']}; {MISSING}: it gives no number.",
-        "Spearman's 95% intervals: Fisher's z, variance of Bonett and Wright. n: pairs.",
-        "Overlap: Jaccard; pairs in both as a share of the smaller selection. The paper does not say which of the two its number is."])  # fmt: skip
-
-
-def _metrics(logs: Logs, digest: str) -> dict[str, np.ndarray]:
-    found = logs.metrics.filter(pc.equal(logs.metrics["scores"], digest))
-    return {name: found[name].to_numpy() for name in found.column_names if found[name].null_count == 0}
+    told = {row[0] for _, rows in sections for row in rows}
+    absent = [f"{what} (the paper: {paper.NUMBERS[key]})" for what, key in KNOWN.items()
+              if what not in told and not (what == TWO_SCORERS and between)]  # fmt: skip
+    out = left_out(logs)
+    return Table("Correlations and overlaps, the paper's beside ours", ["quantity", "the paper", "ours", "n"], sections, [
+        f"The paper: {paper.SCORED}, weak scorer {paper.NUMBERS['weak']}. {MISSING}: it gives no number.",
+        *([f"Not measured by us: {'; '.join(absent)}."] if absent else []),
+        "Spearman with 95% intervals: Fisher's z, variance of Bonett and Wright. n: pairs.",
+        "Overlap: Jaccard; pairs in both as a share of the smaller selection. Which of the two the paper's number is, is not known to us.",
+        *([f"Runs left out: {'; '.join(out)}."] if out else [])])  # fmt: skip
 
 
 def _heading(logs: Logs, run: Run) -> str:
@@ -50,55 +53,45 @@ def _heading(logs: Logs, run: Run) -> str:
     return f"{of_data(run)}{', a part spoiled on purpose' if spoiled else ''}; scorer {of_scorer(run)}"
 
 
-def _rows(logs: Logs, digest: str, runs: list[Run]) -> list[list[str]]:
-    held = _metrics(logs, digest)
-    rows = []
-    for what, (x, y), key in PAIRS:
+def _rows(logs: Logs, runs: list[Run]) -> list[list[str]]:
+    held, rows = _metrics(logs, runs[0]["scores"]), []
+    for what, (x, y) in PAIRS.items():
         found = spearman(held[x], held[y]) if x in held and y in held else None
-        if found:
-            rows.append([what, f"{paper.NUMBERS[key]}" if key else MISSING, _interval(found), f"{found.n:,}"])
-    return rows + _overlaps(logs, runs)
-
-
-def _interval(found: Spearman) -> str:
-    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
-
-
-def _overlaps(logs: Logs, runs: list[Run]) -> list[list[str]]:
-    """Each two selectors at each budget that both have."""
-    by_budget = defaultdict(list)
-    for run, ids in selections(logs, runs):
-        if run["selector"] != "full":
-            by_budget[run["budget"]].append((label(run), ids))
-    rows = []
-    for budget, chosen in sorted(by_budget.items(), key=lambda one: float(one[0])):
-        for (a, a_ids), (b, b_ids) in itertools.combinations(sorted(chosen, key=lambda one: one[0]), 2):
-            known = {a, b} == {"Diff-High", "Sum-High"} and float(budget) == 0.25
-            published = f"{paper.NUMBERS['diff_high_sum_high_overlap']:.2%}" if known else MISSING
-            rows.append([f"overlap of {a} and {b}, budget {budget}", published,
-                         f"{jaccard(a_ids, b_ids):.1%}; {shared(a_ids, b_ids):.1%}", f"{len(a_ids):,}, {len(b_ids):,}"])  # fmt: skip
+        rows += [[what, _known(what), interval(found), f"{found.n:,}"]] if found else []
+    chosen = sorted(one_budget(selections(logs, runs)), key=lambda one: drawing.order(label(one[0])))
+    for (a, a_ids), (b, b_ids) in itertools.combinations(chosen, 2):
+        what = f"overlap of {label(a)} and {label(b)}"
+        theirs = _known(what) if float(a["budget"]) == 0.25 else MISSING
+        rows.append(
+            [
+                what,
+                theirs,
+                f"{jaccard(a_ids, b_ids):.1%}; {shared(a_ids, b_ids):.1%}",
+                f"{len(a_ids):,}, {len(b_ids):,}",
+            ]
+        )
     return rows
 
 
-def _between(logs: Logs, held: dict[str, list[Run]]) -> list[tuple[str, list[list[str]]]]:
-    """Spearman of RMI between each two sets of scores of one data set, over the pairs both have."""
+def _known(what: str) -> str:
+    return str(paper.NUMBERS[KNOWN[what]]) if what in KNOWN else MISSING
+
+
+def _metrics(logs: Logs, digest: str) -> dict[str, np.ndarray]:
+    found = logs.metrics.filter(pc.equal(logs.metrics["scores"], digest))
+    return {name: found[name].to_numpy() for name in found.column_names if found[name].null_count == 0}
+
+
+def _between(logs: Logs, runs: list[Run]) -> list[list[str]]:
+    """Over the pairs that both have read; `runs`: one of each set of scores."""
     rows = []
-    for (a, a_runs), (b, b_runs) in itertools.combinations(held.items(), 2):
-        if a_runs[0]["data_digest"] != b_runs[0]["data_digest"]:
+    for a, b in itertools.combinations(runs, 2):
+        if a["data_digest"] != b["data_digest"]:
             continue
-        first, second = _metrics(logs, a), _metrics(logs, b)
-        if "rmi" not in first or "rmi" not in second:
-            continue
+        first, second = _metrics(logs, a["scores"]), _metrics(logs, b["scores"])
         _, here, there = np.intersect1d(first["id"].astype(str), second["id"].astype(str), return_indices=True)
-        found = spearman(first["rmi"][here], second["rmi"][there])
+        found = spearman(first["rmi"][here], second["rmi"][there]) if "rmi" in first and "rmi" in second else None
         if found:
-            what = f"{of_data(a_runs[0])}: {of_scorer(a_runs[0])} and {of_scorer(b_runs[0])}"
-            rows.append(
-                [
-                    what,
-                    f"{paper.NUMBERS['tuned_scorer_spearman']} (scorer before and after fine-tuning)",
-                    _interval(found),
-                    f"{found.n:,}",
-                ]
-            )
-    return [("Spearman of RMI between two scorers", rows)] if rows else []
+            theirs = f"{paper.NUMBERS['tuned_scorer_spearman']} (before and after fine-tuning)"
+            rows.append([f"{of_data(a)}: {of_scorer(a)}; and {of_scorer(b)}", theirs, interval(found), f"{found.n:,}"])
+    return rows

@@ -10,5 +10,5 @@ NEEDS = ("runs", "results")
 
 def table(logs: Logs) -> Table | None:
     """The main table's form with the four selections by disagreement."""
-    title = "Selections by strong/weak disagreement, pass@1 in % with 95% intervals"
+    title = "Selections by strong/weak disagreement: pass@1 in %, the paper's beside ours"
     return compared(logs, title, paper.NUMBERS["disagreement"], "disagreement", others=False)

@@ -4,19 +4,20 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from analysis import paper, scored
+from analysis import drawing, paper, scored
 from analysis.logs import Logs
 from analysis.scored import Cell
 from analysis.typeset import MISSING, Table
-from analysis.usable import label, left_out, of_data, of_scorer, share
+from analysis.usable import left_out, of_data, of_scorer, share
 
 log = logging.getLogger(__name__)
 NEEDS = ("runs", "results")
+PUBLISHED = "The paper ({source}): {data}; scorer {scorer}, weak scorer {weak}; tuned {target}. One training each, no intervals."
 
 
 def table(logs: Logs) -> Table | None:
-    """A section a setting (data, models, recipe); in each every row of the paper, then what only we ran."""
-    return compared(logs, "Selections, pass@1 in % with 95% intervals", paper.NUMBERS["selections"], "main")
+    """A section a setting (data, models, recipe); in each every row of the paper, then what else we ran at its shares."""
+    return compared(logs, "Selections: pass@1 in %, the paper's beside ours", paper.NUMBERS["selections"], "main")
 
 
 def compared(logs: Logs, title: str, rows: Sequence[dict[str, Any]], name: str, others: bool = True) -> Table | None:
@@ -24,18 +25,16 @@ def compared(logs: Logs, title: str, rows: Sequence[dict[str, Any]], name: str, 
     found = scored.cells(logs)
     if not any(cell.selector != "Base" for cell in found):
         return log.info("%s: no usable run was evaluated", name)
-    measures = _measures(found)
-    sections, lacking = [_published(rows, measures)], []
+    measures, sections, notes = _measures(found), [], [PUBLISHED.format(**paper.NUMBERS)]
     for setting in sorted({cell.setting for cell in found}, key=lambda s: (-(s[3] or 0), str(s))):
         cells = [cell for cell in found if cell.setting == setting]
-        made, missing = _section(cells, rows, measures, others)
-        sections.append((heading(cells), made))
-        lacking += [f"{cells[0].run['data']}, {cells[0].run['target']}: {', '.join(missing)}"] if missing else []
-    notes = [f"{MISSING}: no number. Not run, by setting: {'; '.join(lacking)}."] if lacking else []
+        made, lacking = _section(cells, rows, measures, others)
+        sections.append((_heading(cells), made))
+        notes += [f"{MISSING} in the section of {of_data(cells[0].run)}: {lacking}."] if lacking else []
     return Table(title, _columns(measures), sections, [*notes, *_footnotes(logs, found)])
 
 
-def heading(cells: Sequence[Cell]) -> str:
+def _heading(cells: Sequence[Cell]) -> str:
     """What the rows of a section have in common: data, size, models, recipe."""
     run = cells[0].run
     return f"Ours: {of_data(run)}; scorer {of_scorer(run)}; tuned {run['target']}, recipe {run['train']}"
@@ -50,49 +49,73 @@ def _measures(found: Sequence[Cell]) -> list[tuple[str, str]]:
 
 
 def _columns(measures: Sequence[tuple[str, str]]) -> list[str]:
-    words = {"pass@1": "", "canonical_nll": " canonical NLL (nats/token)"}
-    return ["selection", "share", "pairs", *(scored.benchmark(b) + words[m] for b, m in measures)]
+    columns = ["selection", "share", "pairs"]
+    for benchmark, metric in measures:
+        spelt = scored.benchmark(benchmark)
+        columns += (
+            [f"{spelt}, paper", "ours"]
+            if _published(benchmark, metric)
+            else [f"{spelt}{'' if metric == 'pass@1' else ', NLL (nats/token)'}"]
+        )
+    return columns
 
 
-def _published(rows: Sequence[dict[str, Any]], measures: Sequence[tuple[str, str]]) -> tuple[str, list[list[str]]]:
-    numbers = paper.NUMBERS
-    heading = f"The paper ({numbers['source']}): {numbers['data']}; scorer {numbers['scorer']}, weak scorer {numbers['weak']}; tuned {numbers['target']}"
-    return heading, [
-        [row["name"], f"{row['share']:.0%}", MISSING, *(_printed(row, *measure) for measure in measures)]
-        for row in rows
-    ]
-
-
-def _printed(row: dict[str, Any], benchmark: str, metric: str) -> str:
-    return f"{row[benchmark]:.2f}" if metric == "pass@1" and benchmark in row else MISSING
+def _published(benchmark: str, metric: str) -> bool:
+    return metric == "pass@1" and benchmark in paper.NUMBERS["benchmarks"]
 
 
 def _section(cells: Sequence[Cell], rows: Sequence[dict[str, Any]], measures: Sequence[tuple[str, str]],
-             others: bool) -> tuple[list[list[str]], list[str]]:  # fmt: skip
-    """(our rows, the names of the paper's rows that we did not run)."""
-    tuned = {cell.run["cell"]: cell.run for cell in cells if cell.selector != "Base"}
-    made, missing, used = [], [], set()
-    base = [cell for cell in cells if cell.selector == "Base"]
-    if base:
-        made.append(["Base, not tuned", MISSING, MISSING, *(_measured(base, *measure) for measure in measures)])
+             others: bool) -> tuple[list[list[str]], str]:  # fmt: skip
+    """(rows, what is missing in them, in words)."""
+    tuned: dict[str, list[Cell]] = {}
+    for cell in cells:
+        tuned.setdefault("base" if cell.selector == "Base" else cell.run["cell"], []).append(cell)
+    base = tuned.pop("base", [])
+    made = [_row("Base, not tuned", None, base, measures)] if base else []
+    lacking, used = [], set()
     for row in rows:
-        same = [key for key, run in tuned.items() if paper.is_row(run, row)]
-        used |= set(same)
-        missing += [] if same else [row["name"]]
-        made += [_ours(row["name"], tuned[key], [c for c in cells if c.run["cell"] == key and c.selector != "Base"], measures)
-                 for key in same] or [[row["name"], *[MISSING] * (2 + len(measures))]]  # fmt: skip
-    for key, run in sorted(tuned.items(), key=lambda one: (label(one[1]), share(one[1]) or 0)):
-        if others and key not in used:
-            made.append(
-                _ours(label(run), run, [c for c in cells if c.run["cell"] == key and c.selector != "Base"], measures)
-            )
-    return made, missing
+        same = [own for own in tuned.values() if paper.is_row(own[0].run, row)]
+        used |= {own[0].run["cell"] for own in same}
+        made += [_row(_named(row, own), row, own, measures) for own in same or [[]]]
+        lacking += [] if same else [f"{row['name']} not run"]
+    rest = [own for key, own in tuned.items() if others and key not in used]
+    near = [own for own in rest if any(paper.near(own[0].share, row["share"]) for row in rows)]
+    made += [
+        _row(own[0].selector, None, own, measures)
+        for own in sorted(near, key=lambda own: (*drawing.order(own[0].selector), own[0].share))
+    ]
+    lacking += (
+        [f"{len(rest) - len(near)} selections of other shares are in the figure of budgets"]
+        if len(rest) > len(near)
+        else []
+    )
+    absent = [scored.benchmark(b) for b, m in measures if not any((c.benchmark, c.metric) == (b, m) for c in cells)]
+    lacking += [f"{', '.join(absent)} not evaluated"] if absent else []
+    return made, "; ".join(lacking)
 
 
-def _ours(name: str, run: dict[str, Any], cells: Sequence[Cell], measures: Sequence[tuple[str, str]]) -> list[str]:
-    seeds = max(cell.seeds for cell in cells)
-    name += f" ({seeds} seeds)" if seeds > 1 else ""
-    return [name, f"{share(run):.1%}", f"{run['selected']:,}", *(_measured(cells, *measure) for measure in measures)]
+def _named(row: dict[str, Any], own: Sequence[Cell]) -> str:
+    """The paper's name, and in what our run's options are not the defaults."""
+    other = own[0].selector.partition(", ")[2] if own else ""
+    return row["name"] + (f", {other}" if other else "")
+
+
+def _row(
+    name: str, row: dict[str, Any] | None, cells: Sequence[Cell], measures: Sequence[tuple[str, str]]
+) -> list[str]:
+    """`row` is the paper's, `cells` are ours; either may be missing."""
+    seeds = max((cell.seeds for cell in cells), default=1)
+    run = cells[0].run if cells and cells[0].selector != "Base" else None
+    made = [
+        name + (f" ({seeds} seeds)" if seeds > 1 else ""),
+        f"{share(run):.1%}" if run else MISSING,
+        f"{run['selected']:,}" if run else MISSING,
+    ]
+    for benchmark, metric in measures:
+        if _published(benchmark, metric):
+            made.append(f"{row[benchmark]:.2f}" if row else MISSING)
+        made.append(_measured(cells, benchmark, metric))
+    return made
 
 
 def _measured(cells: Sequence[Cell], benchmark: str, metric: str) -> str:
@@ -109,13 +132,8 @@ def _measured(cells: Sequence[Cell], benchmark: str, metric: str) -> str:
 
 
 def _footnotes(logs: Logs, found: Sequence[Cell]) -> list[str]:
-    notes = ["The paper gives one training each and no intervals. Ours: the interval is over the benchmark's tasks (and training seeds, where "
-             "there are several); of several selection seeds the mean and the outermost bounds are given."]  # fmt: skip
-    absent = [
-        name for key, name in paper.NUMBERS["benchmarks"].items() if not any(cell.benchmark == key for cell in found)
-    ]
-    if absent:
-        notes.append(f"Not evaluated by us: {', '.join(absent)}.")
+    notes = ["Ours, in brackets: 95% intervals over the benchmark's tasks (and training seeds, where there are several); of several "
+             "selection seeds the mean and the outermost bounds."]  # fmt: skip
     if any("(" in cell.benchmark for cell in found):
         notes.append("A benchmark with a bracket is a part of it: its numbers cannot be compared with the paper's.")
     out = left_out(logs)
