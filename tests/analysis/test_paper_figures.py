@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 import small_logs
-from analysis import drawing, logs, make
-from analysis.figures import budget, disagreement, noise, overlap, rmi, rmi_ifd, strata, training
-from analysis.measures import limits, number, spearman
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.text import Text
 
+from analysis import drawing, logs, make
+from analysis.figures import budget, disagreement, noise, overlap, rmi, rmi_ifd, strata, training
+from analysis.measures import limits, number, spearman
 from qaq import select
 
 FIGURES = {make.name(module): module for module in make.modules("figures")}
