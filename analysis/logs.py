@@ -79,12 +79,3 @@ def only(logs: Logs, names: Iterable[str]) -> Logs:
     """The same with the tables that are not named left empty: who gets it can have looked at no other."""
     kept = set(names)
     return replace(logs, **{f.name: getattr(logs, f.name).slice(0, 0) for f in fields(Logs) if f.name not in kept})
-
-
-def joined(several: Iterable[Logs]) -> Logs:
-    """All of them as one; a row that two of them hold is there once."""
-    several, tables_of = list(several), {}
-    for field in fields(Logs):
-        table = pa.concat_tables(getattr(logs, field.name) for logs in several)
-        tables_of[field.name] = table.group_by(table.column_names, use_threads=False).aggregate([])
-    return conform(**tables_of)

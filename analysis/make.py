@@ -16,6 +16,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pyarrow as pa
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
@@ -48,14 +50,27 @@ def main(arguments: list[str]) -> int:
 
 def gathered(sources: list[str]) -> Logs:
     """The LOGS of the sources. ValueError, naming the way out, where there are none."""
-    folders = [Path(source) for source in sources] or sorted({file.parent for file in RESULTS.rglob("runs.parquet")})
-    if not folders:
+    asked = sources or [str(file.parent) for file in sorted(RESULTS.rglob("runs.parquet"))]
+    if not asked:
         raise ValueError(f"no logs in {RESULTS}: name a run, a sweep, a W&B folder or a LOGS folder")
-    if all((folder / "runs.parquet").is_file() for folder in folders):
-        return logs.joined([logs.read(folder) for folder in folders])
-    from analysis import fetch
+    ready = [source for source in asked if (Path(source) / "runs.parquet").is_file()]
+    rest = [source for source in asked if source not in ready]
+    held = [logs.read(Path(source)) for source in ready]
+    if rest:
+        from analysis import fetch
 
-    return fetch.fetch(sources)
+        held.append(fetch.fetch(rest))
+    return joined(held)
+
+
+def joined(several: list[Logs]) -> Logs:
+    """The tables that figures and tables use, of all of them; a row that two of them hold is there once."""
+    needed = sorted({table for kind in ("figures", "tables") for module in modules(kind) for table in module.NEEDS})
+    held = {}
+    for name in needed:
+        rows = pa.concat_tables(getattr(one, name) for one in several)
+        held[name] = rows.group_by(rows.column_names, use_threads=False).aggregate([])
+    return logs.conform(**held)
 
 
 def make(held: Logs, out: Path) -> dict[str, Any]:

@@ -102,12 +102,12 @@ def one_budget(chosen: list[tuple[Run, frozenset[str]]]) -> list[tuple[Run, froz
 
 def label(run: Run) -> str:
     """The selector's name for a reader, with the options that are not its defaults."""
-    name = run["selector"].removeprefix("disagreement ")
+    name = options(run).get("kind") or options(run).get("name") or run["selector"]
     usual = _defaults().get(options(run).get("name"), {})
     other = [
         f"{key}={json.dumps(value)}"
         for key, value in sorted(options(run).items())
-        if key != "kind" and key in usual and value != usual[key]
+        if key != "kind" and value != usual.get(key, value)
     ]
     return ", ".join([NAMES.get(name, name), *other])
 

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
@@ -22,7 +22,7 @@ HOSTILE = "font.size: 30\nfigure.figsize: 9, 9\nsavefig.dpi: 50\nsavefig.bbox: t
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     place = tmp_path_factory.mktemp("logs")
-    logs.write(logs.joined([small_logs.small(), small_logs.small(pairs=60, noise=True, budgets=(0.25,))]), place)
+    logs.write(make.joined([small_logs.small(), small_logs.small(pairs=60, noise=True, budgets=(0.25,))]), place)
     return place
 
 
@@ -67,7 +67,7 @@ def test_the_manifest_names_each_file_its_bytes_its_data_and_the_commit(made, fo
 def test_a_digest_of_data_moves_with_the_tables_that_a_figure_uses_and_with_no_other(made, folder, tmp_path):
     held = logs.read(folder)
     rows = [row | {"loss": row["loss"] + 1} for row in held.training.to_pylist()]
-    altered = logs.conform(**{f.name: getattr(held, f.name) for f in fields(held)} | {"training": rows})
+    altered = replace(held, training=logs.conform(training=rows).training)
     before = json.loads((made / "manifest.json").read_text())["files"]
     after = make.make(altered, tmp_path / "out")
     moved = {name for name in before if before[name]["data"] != after[name]["data"]}
@@ -108,6 +108,10 @@ def test_without_any_logs_it_refuses_and_names_the_way_out(monkeypatch, tmp_path
     assert not (tmp_path / "out").exists()
 
 
-def test_logs_come_back_as_they_were_written_and_joined_rows_are_there_once(folder):
+def test_rows_that_several_logs_hold_are_there_once_and_rows_that_contradict_each_other_are_refused(folder):
     held = logs.read(folder)
-    assert logs.joined([held, held]) == held
+    assert make.joined([held, held]) == make.joined([held])
+    assert make.joined([held, held]).runs == held.runs
+    other = replace(held, runs=logs.conform(runs=[row | {"mark": "killed"} for row in held.runs.to_pylist()]).runs)
+    with pytest.raises(ValueError, match="key"):
+        make.joined([held, other])

@@ -2,10 +2,9 @@
 
 import logging
 import math
-from dataclasses import fields
+from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 import small_logs
@@ -88,7 +87,7 @@ def test_rmi_bars_hold_every_pair_inside_the_axes_and_every_selected_one(sweep):
 def test_a_far_value_is_told_and_does_not_press_the_others_together(sweep):
     rows = sweep.metrics.to_pylist()
     rows[3]["rmi"], rows[3]["log_ppl_q"] = 900.0, 70.0
-    far = logs.conform(**{f.name: getattr(sweep, f.name) for f in fields(sweep)} | {"metrics": rows})
+    far = replace(sweep, metrics=logs.conform(metrics=rows).metrics)
     for module in (rmi, rmi_ifd, strata):
         figure = module.figure(far)
         assert "1 pair outside the axes" in note(figure)
@@ -204,22 +203,19 @@ def test_without_its_data_there_is_no_figure_and_the_reason_is_told(name, caplog
     assert [record.message.partition(":")[0] for record in caplog.records] == [name]
 
 
-def test_runs_that_must_not_be_used_are_not_drawn(sweep, caplog):
-    marked = sweep.runs.set_column(
-        sweep.runs.column_names.index("mark"), "mark", pa.array(["killed"] * sweep.runs.num_rows)
-    )
-    left = logs.conform(**{f.name: getattr(sweep, f.name) for f in fields(sweep)} | {"runs": marked})
+def test_runs_that_must_not_be_used_are_not_drawn(sweep):
+    left = replace(sweep, runs=logs.conform(runs=[row | {"mark": "killed"} for row in sweep.runs.to_pylist()]).runs)
     assert [module.figure(left) for module in FIGURES.values()] == [None] * len(FIGURES)
 
 
 def test_of_several_scores_the_largest_is_drawn_and_the_others_are_counted(sweep):
     other = small_logs.small(pairs=120, seed=5, budgets=(0.25,))
-    both = logs.joined([sweep, other])
+    both = make.joined([sweep, other])
     assert "n = 120 pairs of invented" in note(rmi.figure(both))
     assert "1 other set of scores in the logs not shown" in note(rmi.figure(both))
     spoiled = small_logs.small(pairs=200, noise=True, budgets=(0.25,))
-    assert "n = 120 pairs" in note(rmi.figure(logs.joined([both, spoiled])))
-    assert "n = 200 pairs" in note(noise.figure(logs.joined([both, spoiled])))
+    assert "n = 120 pairs" in note(rmi.figure(make.joined([both, spoiled])))
+    assert "n = 200 pairs" in note(noise.figure(make.joined([both, spoiled])))
 
 
 @pytest.mark.parametrize("name", sorted(FIGURES))
