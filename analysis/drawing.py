@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from analysis.usable import Run, Scores, has_noise, of_data, of_scorer
+from analysis.usable import Run, Scores, of_data, of_scorer
 
 STYLE = Path(__file__).with_name("style.mplstyle")
 COLUMN, PAGE = 3.3, 6.75  # inches: one column, both
@@ -94,13 +94,12 @@ def note(figure: Figure, *sentences: str) -> None:
 def of_scores(scores: Scores, weak: bool = False) -> str:
     """The sentence that says how large, on which data, read by which model, or by which two."""
     run: Run = scores.runs[0]
-    spoiled = ", a part spoiled on purpose" if has_noise(scores.metrics) else ""
     others = (
         f" {scores.others} other set{'s' * (scores.others > 1)} of scores in the logs not shown."
         if scores.others
         else ""
     )
-    return f"n = {of_data(run)}{spoiled}; scorer {of_scorer(run) if weak else run['scorer']}.{others}"
+    return f"n = {of_data(run)}; scorer {of_scorer(run) if weak else run['scorer']}.{others}"
 
 
 def outside(count: int) -> str:

@@ -9,6 +9,7 @@ import functools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -66,18 +67,23 @@ def largest(logs: Logs, columns: Sequence[str], labelled: bool = False) -> Score
     for digest in pc.unique(logs.metrics["scores"]).to_pylist():
         metrics = logs.metrics.filter(pc.equal(logs.metrics["scores"], digest))
         users = [run for run in runs if run["scores"] == digest]
-        spoiled = has_noise(metrics)
-        if users and not any(metrics[name].null_count for name in columns) and (spoiled or not labelled):
-            found.append((spoiled != labelled, -metrics.num_rows, -len(users), digest, metrics, users))
+        whole = users and not any(metrics[name].null_count for name in columns)
+        if whole and (not labelled or _labels(metrics)):
+            found.append((spoiled(users[0]) != labelled, -metrics.num_rows, -len(users), digest, metrics, users))
     if not found:
         return None
     *_, digest, metrics, users = min(found, key=lambda one: one[:4])
     return Scores(digest, metrics, users, len(found) - 1)
 
 
-def has_noise(metrics: pa.Table) -> bool:
-    """Whether some pair was spoiled on purpose."""
+def _labels(metrics: pa.Table) -> bool:
+    """Whether it is known which pairs were spoiled, and some were."""
     return bool(pc.any(pc.not_equal(metrics["noise"], "clean")).as_py())
+
+
+def spoiled(run: Run) -> bool:
+    """Whether a part of its pairs was spoiled on purpose."""
+    return bool(json.loads(run["config"] or "{}").get("data", {}).get("noise"))
 
 
 def selections(logs: Logs, runs: Iterable[Run]) -> list[tuple[Run, frozenset[str]]]:
@@ -128,8 +134,11 @@ def options(run: Run) -> dict[str, Any]:
 
 
 def of_data(run: Run) -> str:
-    """Which pairs: name, digest and number."""
-    return f"{run['pairs']:,} pairs of {run['data']} ({(run['data_digest'] or '?')[:8]})"
+    """Which pairs: name, digest, number, and whether they are as they were found."""
+    on_purpose = ", a part spoiled on purpose" if spoiled(run) else ""
+    asked = json.loads(run["config"] or "{}").get("data", {})
+    name = asked.get("id") or Path(asked.get("path") or run["data"]).name
+    return f"{run['pairs']:,} pairs of {name} ({(run['data_digest'] or '?')[:8]}{on_purpose})"
 
 
 def of_scorer(run: Run) -> str:

@@ -10,7 +10,7 @@ from analysis import drawing, paper
 from analysis.logs import Logs
 from analysis.measures import interval, jaccard, shared, spearman
 from analysis.typeset import MISSING, Table
-from analysis.usable import Run, has_noise, label, left_out, of_data, of_scorer, one_budget, selections, usable
+from analysis.usable import Run, label, left_out, of_data, of_scorer, one_budget, selections, usable
 
 log = logging.getLogger(__name__)
 NEEDS = ("runs", "metrics", "subsets")
@@ -30,7 +30,7 @@ def table(logs: Logs) -> Table | None:
     for run in sorted(usable(logs), key=lambda run: (-(run["pairs"] or 0), run["run"])):
         if run["scores"]:
             runs.setdefault(run["scores"], []).append(run)
-    sections = [(_heading(logs, own[0]), _rows(logs, own)) for own in runs.values()]
+    sections = [(f"{of_data(own[0])}; scorer {of_scorer(own[0])}", _rows(logs, own)) for own in runs.values()]
     between = _between(logs, [own[0] for own in runs.values()])
     sections += [("Spearman of RMI between two scorers of the same pairs", between)] if between else []
     sections = [section for section in sections if section[1]]
@@ -46,11 +46,6 @@ def table(logs: Logs) -> Table | None:
         "Spearman with 95% intervals: Fisher's z, variance of Bonett and Wright. n: pairs.",
         "Overlap: Jaccard; pairs in both as a share of the smaller selection. Which of the two the paper's number is, is not known to us.",
         *([f"Runs left out: {'; '.join(out)}."] if out else [])])  # fmt: skip
-
-
-def _heading(logs: Logs, run: Run) -> str:
-    spoiled = has_noise(logs.metrics.filter(pc.equal(logs.metrics["scores"], run["scores"])))
-    return f"{of_data(run)}{', a part spoiled on purpose' if spoiled else ''}; scorer {of_scorer(run)}"
 
 
 def _rows(logs: Logs, runs: list[Run]) -> list[list[str]]:

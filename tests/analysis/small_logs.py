@@ -46,7 +46,7 @@ def run(options: dict[str, Any], budget: Any, table: pa.Table, **other: Any) -> 
     row = {"name": f"sweep/{name} {budget}", "group": "sweep", "status": "complete", "selector": name, "budget": str(budget), "seed": 0,
            "data": "invented", "data_digest": "d" * 64, "rows": table.num_rows + 1, "pairs": table.num_rows, "scorer": "strong-model",
            "weak": "weak-model", "target": "target-model", "train": "smoke", "benchmark": "humaneval_plus", "partial": "",
-           "scores": table["scores"][0].as_py(), "config": json.dumps({"selector": options}), "keys": "{}",
+           "scores": table["scores"][0].as_py(), "config": json.dumps({"selector": options, "data": {"noise": 0.4 if "1" in table["scores"][0].as_py()[-1] else 0.0}}), "keys": "{}",
            "seconds": json.dumps({"score": 30.5, "score_weak": 10.0, "select": 0.002, "train": 61.0, "total": 123.4})}  # fmt: skip
     row |= other
     row["cell"] = _hex(
