@@ -1,5 +1,6 @@
 """The paper's numbers (paper.yaml), and which row of its tables a run of ours is."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,18 @@ NUMBERS: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("paper.yaml").
 SCORED = f"{NUMBERS['data']}, scorer {NUMBERS['scorer']}"
 
 
-def is_row(run: Run, row: dict[str, Any]) -> bool:
-    """Whether `run` selected as the paper's `row`: the same selector's options, the same share of the data."""
+def row_of(run: Run, rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The one of `rows` that `run` selected as: the same options, the same share; one that names its data before one that does not."""
+    same = [row for row in rows if _is(run, row)]
+    return min(same, key=lambda row: "data" not in row, default=None)
+
+
+def _is(run: Run, row: dict[str, Any]) -> bool:
     held = options(run)
-    same = all(held.get(name) == value for name, value in row["is"].items())
+    same = (
+        all(held.get(name) == value for name, value in row["is"].items())
+        and row.get("data", run["data"]) == run["data"]
+    )
     fixed = held.get("threshold") is not None  # then the data decides the share
     return same and (fixed or near(share(run), row["share"]))
 

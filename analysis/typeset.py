@@ -39,7 +39,7 @@ def latex(table: Table) -> str:
         body += [" & ".join(_escaped(cell) for cell in row) + r" \\" for row in rows]
     notes = [rf"\par {_escaped(note)}" for note in table.notes]
     return "\n".join([
-        r"\begin{table*}[t]", rf"\centering{SMALL if width > 8 else MIDDLE}", rf"\caption{{{_escaped(table.title)}}}",
+        r"\begin{table*}[t]", rf"\centering{SMALL if width > 7 else MIDDLE}", rf"\caption{{{_escaped(table.title)}}}",
         rf"\begin{{tabular}}{{@{{}}l{'r' * (width - 1)}@{{}}}}", r"\toprule",
         " & ".join(_escaped(name) for name in table.columns) + r" \\", *body, r"\bottomrule", r"\end{tabular}",
         r"\par\smallskip\begin{minipage}{\textwidth}\raggedright", *notes, r"\end{minipage}", r"\end{table*}", ""])  # fmt: skip

@@ -23,7 +23,8 @@ def figure(logs: Logs) -> Figure | None:
     """A panel a benchmark and metric; the line and band across are the base model."""
     cells = scored.largest(scored.cells(logs))
     if not any(cell.selector != "Base" for cell in cells):
-        return log.info("budget: no usable run was evaluated")
+        log.info("budget: no usable run was evaluated")
+        return None
     held = {(cell.benchmark, cell.metric) for cell in cells}
     shown = sorted([one for one in held if one[1] in METRICS], key=lambda one: (list(METRICS).index(one[1]), one[0]))
     columns = 1 if len(shown) < 3 else 2

@@ -20,7 +20,8 @@ def figure(logs: Logs) -> Figure | None:
     """A square: the weak model's rank to the right, the strong one's upwards."""
     scores = largest(logs, ["rmi", "log_ppl_q", "weak_rmi", "weak_log_ppl_q"])
     if scores is None:
-        return log.info("disagreement: no usable run has scores of two models")
+        log.info("disagreement: no usable run has scores of two models")
+        return None
     strong, weak = (_rank(scores.array(f"{side}rmi"), scores.array(f"{side}log_ppl_q")) for side in ("", "weak_"))
     figure = drawing.blank(3.3)
     axes = figure.add_subplot()

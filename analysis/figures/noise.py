@@ -30,7 +30,8 @@ def figure(logs: Logs) -> Figure | None:
     scores = largest(logs, ["rmi"], labelled=True)
     chosen = one_budget(selections(logs, scores.runs)) if scores else []
     if not chosen:
-        return log.info("noise: no usable run has selected pairs whose planted noise is known")
+        log.info("noise: no usable run has selected pairs whose planted noise is known")
+        return None
     kinds = dict(zip(scores.metrics["id"].to_pylist(), scores.metrics["noise"].to_pylist(), strict=True))
     bars = [(label(run), counts(ids, kinds), len(ids)) for run, ids in chosen]
     bars.sort(key=lambda bar: (-sum(bar[1].values()) / bar[2], drawing.order(bar[0])))

@@ -19,7 +19,8 @@ def figure(logs: Logs) -> Figure | None:
     scores = largest(logs, ["rmi"])
     chosen = one_budget(selections(logs, scores.runs)) if scores else []
     if len(chosen) < 2:
-        return log.info("overlap: fewer than two selectors with one budget")
+        log.info("overlap: fewer than two selectors with one budget")
+        return None
     chosen.sort(key=lambda one: drawing.order(label(one[0])))
     names, sets = [label(run) for run, _ in chosen], [ids for _, ids in chosen]
     figure = drawing.blank(0.75 + 0.27 * len(names))

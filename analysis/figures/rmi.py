@@ -19,7 +19,8 @@ def figure(logs: Logs) -> Figure | None:
     """Bars of all pairs, the selected ones in front; quartiles, because the paper's bins are quarters of the rank."""
     scores = largest(logs, ["rmi"])
     if scores is None:
-        return log.info("rmi: no usable run has RMI")
+        log.info("rmi: no usable run has RMI")
+        return None
     rmi = scores.array("rmi")
     low, high, beyond = limits(rmi)
     edges = np.linspace(low, high, BARS + 1)

@@ -18,7 +18,8 @@ def figure(logs: Logs) -> Figure | None:
     scores = largest(logs, ["rmi", "ifd"])
     found = spearman(scores.array("rmi"), scores.array("ifd")) if scores else None
     if found is None:
-        return log.info("rmi_ifd: no usable run has RMI and IFD of at least four pairs")
+        log.info("rmi_ifd: no usable run has RMI and IFD of at least four pairs")
+        return None
     x, y = scores.array("ifd"), scores.array("rmi")
     across, along = limits(x), limits(y)
     figure = drawing.blank(2.3)

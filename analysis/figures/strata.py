@@ -21,7 +21,8 @@ def figure(logs: Logs) -> Figure | None:
     """Above: RMI; below: its rank inside the decile; both against log PPL(Q)."""
     scores = largest(logs, ["rmi", "log_ppl_q"])
     if scores is None or scores.metrics.num_rows < 2 * DECILES:
-        return log.info("strata: no usable run has RMI and log PPL(Q) of at least %d pairs", 2 * DECILES)
+        log.info("strata: no usable run has RMI and log PPL(Q) of at least %d pairs", 2 * DECILES)
+        return None
     return _drawn(scores)
 
 

@@ -17,7 +17,8 @@ def figure(logs: Logs) -> Figure | None:
     """One budget and the full data; each training seed a line."""
     runs = trained(logs)
     if not runs:
-        return log.info("training: no usable run was trained")
+        log.info("training: no usable run was trained")
+        return None
     figure = drawing.blank(3.5)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2.2, 1])
     rows, spans = logs.training.to_pylist(), set()

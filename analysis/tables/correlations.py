@@ -35,7 +35,8 @@ def table(logs: Logs) -> Table | None:
     sections += [("Spearman of RMI between two scorers of the same pairs", between)] if between else []
     sections = [section for section in sections if section[1]]
     if not sections:
-        return log.info("correlations: no usable run has scores")
+        log.info("correlations: no usable run has scores")
+        return None
     told = {row[0] for _, rows in sections for row in rows}
     absent = [f"{what} (the paper: {paper.NUMBERS[key]})" for what, key in KNOWN.items()
               if what not in told and not (what == TWO_SCORERS and between)]  # fmt: skip

@@ -21,7 +21,8 @@ def table(logs: Logs) -> Table | None:
     """A section a setting, a row a run."""
     runs = [run for run in usable(logs) if run["selected"] and run["seconds"]]
     if not runs:
-        return log.info("cost: no usable run has told its seconds")
+        log.info("cost: no usable run has told its seconds")
+        return None
     settings: dict[str, list[Run]] = defaultdict(list)
     for run in sorted(
         runs, key=lambda run: (-(run["pairs"] or 0), drawing.order(label(run)), share(run) or 0, run["run"])

@@ -24,7 +24,8 @@ def compared(logs: Logs, title: str, rows: Sequence[dict[str, Any]], name: str, 
     """`rows` are the paper's; `others`: our selections that are none of them follow."""
     found = scored.cells(logs)
     if not any(cell.selector != "Base" for cell in found):
-        return log.info("%s: no usable run was evaluated", name)
+        log.info("%s: no usable run was evaluated", name)
+        return None
     measures, sections, notes = _measures(found), [], [PUBLISHED.format(**paper.NUMBERS)]
     for setting in sorted({cell.setting for cell in found}, key=lambda s: (-(s[3] or 0), str(s))):
         cells = [cell for cell in found if cell.setting == setting]
@@ -49,19 +50,11 @@ def _measures(found: Sequence[Cell]) -> list[tuple[str, str]]:
 
 
 def _columns(measures: Sequence[tuple[str, str]]) -> list[str]:
-    columns = ["selection", "share", "pairs"]
-    for benchmark, metric in measures:
-        spelt = scored.benchmark(benchmark)
-        columns += (
-            [f"{spelt}, paper", "ours"]
-            if _published(benchmark, metric)
-            else [f"{spelt}{'' if metric == 'pass@1' else ', NLL (nats/token)'}"]
-        )
-    return columns
-
-
-def _published(benchmark: str, metric: str) -> bool:
-    return metric == "pass@1" and benchmark in paper.NUMBERS["benchmarks"]
+    spelt = [
+        scored.benchmark(benchmark) + ("" if metric == "pass@1" else ", NLL (nats/token)")
+        for benchmark, metric in measures
+    ]
+    return ["selection", "whose", "share", "pairs", *spelt]
 
 
 def _section(cells: Sequence[Cell], rows: Sequence[dict[str, Any]], measures: Sequence[tuple[str, str]],
@@ -71,19 +64,17 @@ def _section(cells: Sequence[Cell], rows: Sequence[dict[str, Any]], measures: Se
     for cell in cells:
         tuned.setdefault("base" if cell.selector == "Base" else cell.run["cell"], []).append(cell)
     base = tuned.pop("base", [])
-    made = [_row("Base, not tuned", None, base, measures)] if base else []
+    made = [_ours("Base, not tuned", base, measures)] if base else []
     lacking, used = [], set()
     for row in rows:
-        same = [own for own in tuned.values() if paper.is_row(own[0].run, row)]
+        same = [own for own in tuned.values() if paper.row_of(own[0].run, rows) is row]
         used |= {own[0].run["cell"] for own in same}
-        made += [_row(_named(row, own), row, own, measures) for own in same or [[]]]
+        made += [_theirs(row, measures), *(_ours(_variant(own), own, measures) for own in same or [[]])]
         lacking += [] if same else [f"{row['name']} not run"]
     rest = [own for key, own in tuned.items() if others and key not in used]
     near = [own for own in rest if any(paper.near(own[0].share, row["share"]) for row in rows)]
-    made += [
-        _row(own[0].selector, None, own, measures)
-        for own in sorted(near, key=lambda own: (*drawing.order(own[0].selector), own[0].share))
-    ]
+    near.sort(key=lambda own: (*drawing.order(own[0].selector), own[0].share))
+    made += [_ours(own[0].selector, own, measures) for own in near]
     lacking += (
         [f"{len(rest) - len(near)} selections of other shares are in the figure of budgets"]
         if len(rest) > len(near)
@@ -94,28 +85,30 @@ def _section(cells: Sequence[Cell], rows: Sequence[dict[str, Any]], measures: Se
     return made, "; ".join(lacking)
 
 
-def _named(row: dict[str, Any], own: Sequence[Cell]) -> str:
-    """The paper's name, and in what our run's options are not the defaults."""
-    other = own[0].selector.partition(", ")[2] if own else ""
-    return row["name"] + (f", {other}" if other else "")
+def _variant(cells: Sequence[Cell]) -> str:
+    """Under the paper's name: in what our run's options are not the defaults."""
+    return cells[0].selector.partition(", ")[2] if cells else ""
 
 
-def _row(
-    name: str, row: dict[str, Any] | None, cells: Sequence[Cell], measures: Sequence[tuple[str, str]]
-) -> list[str]:
-    """`row` is the paper's, `cells` are ours; either may be missing."""
+def _theirs(row: dict[str, Any], measures: Sequence[tuple[str, str]]) -> list[str]:
+    values = [
+        f"{row[benchmark]:.2f}" if metric == "pass@1" and benchmark in row else MISSING
+        for benchmark, metric in measures
+    ]
+    return [row["name"], "paper", f"{row['share']:.0%}", MISSING, *values]
+
+
+def _ours(name: str, cells: Sequence[Cell], measures: Sequence[tuple[str, str]]) -> list[str]:
+    """`cells` of one selection or of the base; none if it was not run."""
     seeds = max((cell.seeds for cell in cells), default=1)
     run = cells[0].run if cells and cells[0].selector != "Base" else None
-    made = [
-        name + (f" ({seeds} seeds)" if seeds > 1 else ""),
-        f"{share(run):.1%}" if run else MISSING,
-        f"{run['selected']:,}" if run else MISSING,
+    size = [f"{share(run):.1%}", f"{run['selected']:,}"] if run else [MISSING, MISSING]
+    return [
+        name,
+        "ours" + (f", {seeds} seeds" if seeds > 1 else ""),
+        *size,
+        *(_measured(cells, *measure) for measure in measures),
     ]
-    for benchmark, metric in measures:
-        if _published(benchmark, metric):
-            made.append(f"{row[benchmark]:.2f}" if row else MISSING)
-        made.append(_measured(cells, benchmark, metric))
-    return made
 
 
 def _measured(cells: Sequence[Cell], benchmark: str, metric: str) -> str:

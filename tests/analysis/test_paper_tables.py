@@ -25,13 +25,11 @@ def changed(held, **tables):
 
 
 def cells(table, selection, section=0):
-    """{column: cell} of the first row of this name; "ours" columns follow their benchmark's."""
-    rows = [row for row in table.sections[section][1] if row[0] == selection]
-    columns, last = [], ""
-    for column in table.columns:
-        columns.append(f"{last}, ours" if column == "ours" else column)
-        last = column.removesuffix(", paper")
-    return dict(zip(columns, rows[0], strict=True))
+    """[{column: cell} of the paper's row, of ours below it] of a selection that the paper has; else of ours alone."""
+    rows = table.sections[section][1]
+    first = next(k for k, row in enumerate(rows) if row[0] == selection)
+    found = rows[first : first + (2 if rows[first][1] == "paper" else 1)]
+    return [dict(zip(table.columns, row, strict=True)) for row in found]
 
 
 def test_the_main_table_puts_our_number_beside_the_papers(sweep):
@@ -42,11 +40,16 @@ def test_the_main_table_puts_our_number_beside_the_papers(sweep):
         for r in sweep.results.to_pylist()
         if r["run"] == run["run"] and r["selector"] != "base" and r["benchmark"] == "humaneval"
     )
-    row = cells(table, "RMI 50–75% (stratified)")
-    assert row["HumanEval, paper"] == "77.44"
-    assert row["HumanEval, ours"] == f"{100 * value['value']:.1f} [{100 * value['low']:.1f}, {100 * value['high']:.1f}]"
+    theirs, row = cells(table, "RMI 50–75% (stratified)")
+    assert (theirs["whose"], theirs["share"], theirs["HumanEval"], theirs["MBPP+"]) == (
+        "paper",
+        "25%",
+        "77.44",
+        "58.47",
+    )
+    assert row["HumanEval"] == f"{100 * value['value']:.1f} [{100 * value['low']:.1f}, {100 * value['high']:.1f}]"
     assert (row["share"], row["pairs"]) == ("25.0%", "20")
-    assert cells(table, "Base, not tuned")["HumanEval, ours"] == "21.0 [16.0, 26.0]"
+    assert cells(table, "Base, not tuned")[0]["HumanEval"] == "21.0 [16.0, 26.0]"
 
 
 def test_model_data_and_size_stand_over_our_rows_and_below_for_the_paper(sweep):
@@ -59,8 +62,8 @@ def test_model_data_and_size_stand_over_our_rows_and_below_for_the_paper(sweep):
 
 def test_what_was_not_run_is_a_dash_and_is_listed(sweep):
     table = main.table(sweep)
-    row = cells(table, "SCAR")
-    assert (row["share"], row["HumanEval, ours"], row["HumanEval, paper"]) == (MISSING, MISSING, "75.00")
+    theirs, row = cells(table, "SCAR")
+    assert (row["whose"], row["share"], row["HumanEval"], theirs["HumanEval"]) == ("ours", MISSING, MISSING, "75.00")
     note = next(note for note in table.notes if note.startswith(MISSING))
     assert "SCAR not run" in note
     assert "RDS+ not run" in note
@@ -69,14 +72,12 @@ def test_what_was_not_run_is_a_dash_and_is_listed(sweep):
 
 
 def test_every_row_of_the_paper_is_there_once_and_ours_of_other_shares_are_only_counted(sweep):
-    names = [row[0] for row in main.table(sweep).sections[0][1]]
-    rows = [row["name"] for row in paper.NUMBERS["selections"]]
-    assert [name for name in names if name.partition(", ")[0] in rows][: len(rows)] == [
-        f"{name}, max_ifd=null" if name == "IFD" else name for name in rows
-    ]
-    shares = {row[1] for row in main.table(sweep).sections[0][1]}
-    assert shares == {"100.0%", "50.0%", "25.0%", MISSING}
-    assert "6 selections of other shares are in the figure of budgets" in main.table(sweep).notes[1]
+    table = main.table(sweep)
+    rows = table.sections[0][1]
+    assert [row[0] for row in rows if row[1] == "paper"] == [row["name"] for row in paper.NUMBERS["selections"]]
+    assert rows[rows.index(next(row for row in rows if row[:2] == ["IFD", "paper"])) + 1][0] == "max_ifd=null"
+    assert {row[2] for row in rows if row[1] == "ours"} == {"100.0%", "50.0%", "25.0%", MISSING}
+    assert "6 selections of other shares are in the figure of budgets" in table.notes[1]
 
 
 def test_runs_with_a_mark_are_left_out_and_named(sweep):
@@ -84,7 +85,7 @@ def test_runs_with_a_mark_are_left_out_and_named(sweep):
     bad = next(run for run in runs if run["selector"] == "random" and run["budget"] == "0.25")
     bad |= {"mark": "killed", "status": "killed"}
     table = main.table(changed(sweep, runs=runs))
-    assert cells(table, "Random")["HumanEval, ours"] == MISSING
+    assert cells(table, "Random")[1]["HumanEval"] == MISSING
     assert any("Random not run" in note for note in table.notes)
     assert table.notes[-1] == f"Runs left out: {bad['name']}: killed."
 
@@ -95,9 +96,9 @@ def test_a_part_of_a_benchmark_is_a_column_of_its_own_with_no_number_of_the_pape
     results = [row | {"benchmark": row["benchmark"] + part} for row in sweep.results.to_pylist()]
     table = main.table(changed(sweep, runs=runs, results=results))
     assert "HumanEval (first 8 of 164)" in table.columns
-    row = cells(table, "Random")
-    assert (row["HumanEval, paper"], row["HumanEval, ours"]) == ("73.78", MISSING)
-    assert row["HumanEval (first 8 of 164)"] != MISSING
+    theirs, row = cells(table, "Random")
+    assert (theirs["HumanEval"], row["HumanEval"]) == ("73.78", MISSING)
+    assert (theirs["HumanEval (first 8 of 164)"], row["HumanEval (first 8 of 164)"]) == (MISSING, "31.0 [26.0, 36.0]")
     assert any("cannot be compared" in note for note in table.notes)
 
 
@@ -110,18 +111,20 @@ def test_seeds_are_one_row_with_their_mean_and_outermost_bounds(sweep):
         row | {"run": "f" * 12, "value": row["value"] + 0.1, "low": row["low"] + 0.1, "high": row["high"] + 0.1}
         for row in own
     ]
-    row = cells(main.table(changed(sweep, runs=[*runs, second], results=[*results, *again])), "Random (2 seeds)")
+    row = cells(main.table(changed(sweep, runs=[*runs, second], results=[*results, *again])), "Random")[1]
     value = next(one for one in own if one["benchmark"] == "humaneval")
     mean, low, high = 100 * (value["value"] + 0.05), 100 * value["low"], 100 * (value["high"] + 0.1)
-    assert row["HumanEval, ours"] == f"{mean:.1f} [{low:.1f}, {high:.1f}]"
+    assert row["whose"] == "ours, 2 seeds"
+    assert row["HumanEval"] == f"{mean:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def test_of_several_training_seeds_the_pooled_row_counts(sweep):
     run = next(r for r in sweep.runs.to_pylist() if r["selector"] == "full")
     kept = [row for row in sweep.results.to_pylist() if row["run"] != run["run"] or row["selector"] == "base"]
     pooled = small_logs.result(run, "humaneval", 0.4, pooled=3, train_seed=None, low=0.35, high=0.45)
-    row = cells(main.table(changed(sweep, results=[*kept, pooled])), "Full (3 seeds)")
-    assert row["HumanEval, ours"] == "40.0 [35.0, 45.0]"
+    row = cells(main.table(changed(sweep, results=[*kept, pooled])), "Full")[1]
+    assert row["whose"] == "ours, 3 seeds"
+    assert row["HumanEval"] == "40.0 [35.0, 45.0]"
 
 
 def test_two_data_sets_are_two_sections(sweep):
@@ -133,16 +136,19 @@ def test_two_data_sets_are_two_sections(sweep):
 
 def test_the_disagreement_table_has_the_papers_four_rows(sweep):
     table = disagreement.table(sweep)
-    assert [row[0] for row in table.sections[0][1]] == [
-        "Base, not tuned",
-        "Diff-High",
-        "Sum-High",
-        "Sum-Low",
-        "Diff-Low",
-    ]
-    assert cells(table, "Diff-Low")["MBPP+, paper"] == "62.43"
-    assert cells(table, "Sum-High")["HumanEval, ours"] != MISSING
+    names = [row[0] for row in table.sections[0][1] if row[0]]
+    assert names == ["Base, not tuned", "Diff-High", "Sum-High", "Sum-Low", "Diff-Low"]
+    assert cells(table, "Diff-Low")[0]["MBPP+"] == "62.43"
+    assert cells(table, "Sum-High")[1]["HumanEval"] != MISSING
     assert "Sum-Low not run; Diff-Low not run" in table.notes[1]
+
+
+def test_a_row_that_names_its_data_goes_before_one_that_does_not(sweep):
+    run = next(r for r in sweep.runs.to_pylist() if r["selector"] == "disagreement diff_high" and r["budget"] == "0.25")
+    rows = paper.NUMBERS["selections"]
+    assert paper.row_of(run, rows)["name"] == "Diff-High"
+    assert paper.row_of(run | {"data": "magpie_coder"}, rows)["humaneval"] == 71.95
+    assert paper.row_of(run | {"selected": run["pairs"]}, rows) is None
 
 
 def test_overlaps_are_recomputed_from_the_subsets(sweep):
