@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis import drawing
 from analysis.logs import Logs
@@ -43,6 +44,7 @@ def figure(logs: Logs) -> Figure | None:
             below.plot(steps, [row["learning_rate"] for row in own], color=how.color, linestyle=how.line)
     above.set_ylabel("training loss\n(nats per completion token)")
     below.set(ylabel="learning rate", xlabel="update")
+    below.xaxis.set_major_locator(MaxNLocator(integer=True))
     below.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     handles = dict(zip(*above.get_legend_handles_labels()[::-1], strict=True))
     figure.legend(handles.values(), handles, loc="outside upper left", ncols=2)

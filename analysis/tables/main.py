@@ -29,7 +29,7 @@ def compared(logs: Logs, title: str, rows: Sequence[dict[str, Any]], name: str, 
     measures, sections, notes = _measures(found), [], [PUBLISHED.format(**paper.NUMBERS)]
     for setting in sorted({cell.setting for cell in found}, key=lambda s: (-(s[3] or 0), str(s))):
         cells = [cell for cell in found if cell.setting == setting]
-        made, lacking = _section(cells, rows, measures, others)
+        made, lacking = _section(cells, rows, measures, others, whole=not sections)
         sections.append((_heading(cells), made))
         notes += [f"{MISSING} in the section of {of_data(cells[0].run)}: {lacking}."] if lacking else []
     return Table(title, _columns(measures), sections, [*notes, *_footnotes(logs, found)])
@@ -57,37 +57,51 @@ def _columns(measures: Sequence[tuple[str, str]]) -> list[str]:
     return ["selection", "whose", "share", "pairs", *spelt]
 
 
-def _section(cells: Sequence[Cell], rows: Sequence[dict[str, Any]], measures: Sequence[tuple[str, str]],
-             others: bool) -> tuple[list[list[str]], str]:  # fmt: skip
-    """(rows, what is missing in them, in words)."""
+def _section(cells: Sequence[Cell], rows: Sequence[dict[str, Any]], measures: Sequence[tuple[str, str]], others: bool,
+             whole: bool) -> tuple[list[list[str]], str]:  # fmt: skip
+    """(rows, what is missing in them, in words). `whole`: also the paper's rows that we did not run."""
+    base = [cell for cell in cells if cell.selector == "Base"]
     tuned: dict[str, list[Cell]] = {}
     for cell in cells:
-        tuned.setdefault("base" if cell.selector == "Base" else cell.run["cell"], []).append(cell)
-    base = tuned.pop("base", [])
+        if cell.selector != "Base":
+            tuned.setdefault(cell.run["cell"], []).append(cell)
     made = [_ours("Base, not tuned", base, measures)] if base else []
-    lacking, used = [], set()
+    lacking = []
     for row in rows:
-        same = [own for own in tuned.values() if paper.row_of(own[0].run, rows) is row]
-        used |= {own[0].run["cell"] for own in same}
-        made += [_theirs(row, measures), *(_ours(_variant(own), own, measures) for own in same or [[]])]
+        same = [tuned.pop(key) for key, own in list(tuned.items()) if paper.row_of(own[0].run, rows) is row]
         lacking += [] if same else [f"{row['name']} not run"]
-    rest = [own for key, own in tuned.items() if others and key not in used]
-    near = [own for own in rest if any(paper.near(own[0].share, row["share"]) for row in rows)]
-    near.sort(key=lambda own: (*drawing.order(own[0].selector), own[0].share))
-    made += [_ours(own[0].selector, own, measures) for own in near]
-    lacking += (
-        [f"{len(rest) - len(near)} selections of other shares are in the figure of budgets"]
-        if len(rest) > len(near)
-        else []
-    )
-    absent = [scored.benchmark(b) for b, m in measures if not any((c.benchmark, c.metric) == (b, m) for c in cells)]
+        if same or whole:
+            made += [_theirs(row, measures), *(_ours(_variant(own, len(same)), own, measures) for own in same or [[]])]
+    if others:
+        near, far = _at_shares(list(tuned.values()), rows)
+        made += [
+            _ours(own[0].selector + (f", {own[0].run['name']}" if twice else ""), own, measures) for own, twice in near
+        ]
+        lacking += [f"{far} selections of other shares are in the figure of budgets"] if far else []
+    absent = [
+        scored.benchmark(b)
+        for b, m in measures
+        if m == "pass@1" and not any((c.benchmark, c.metric) == (b, m) for c in cells)
+    ]
     lacking += [f"{', '.join(absent)} not evaluated"] if absent else []
     return made, "; ".join(lacking)
 
 
-def _variant(cells: Sequence[Cell]) -> str:
-    """Under the paper's name: in what our run's options are not the defaults."""
-    return cells[0].selector.partition(", ")[2] if cells else ""
+def _at_shares(
+    selections: list[list[Cell]], rows: Sequence[dict[str, Any]]
+) -> tuple[list[tuple[list[Cell], bool]], int]:
+    """(selections of the paper's shares, each with whether another has its name and share; the number of all others)."""
+    near = [own for own in selections if any(paper.near(own[0].share, row["share"]) for row in rows)]
+    near.sort(key=lambda own: (*drawing.order(own[0].selector), own[0].share, own[0].run["name"]))
+    names = [(own[0].selector, own[0].share) for own in near]
+    return [(own, names.count(name) > 1) for own, name in zip(near, names, strict=True)], len(selections) - len(near)
+
+
+def _variant(cells: Sequence[Cell], many: int) -> str:
+    """Under the paper's name: in what our run's options are not the defaults; of several like it, which run it is."""
+    if not cells:
+        return ""
+    return ", ".join(filter(None, [cells[0].selector.partition(", ")[2], cells[0].run["name"] if many > 1 else ""]))
 
 
 def _theirs(row: dict[str, Any], measures: Sequence[tuple[str, str]]) -> list[str]:

@@ -129,9 +129,20 @@ def test_of_several_training_seeds_the_pooled_row_counts(sweep):
 
 def test_two_data_sets_are_two_sections(sweep):
     other = small_logs.small(pairs=120, seed=5, budgets=(0.25,))
-    headings = [heading for heading, _ in main.table(make.joined([sweep, other])).sections]
-    assert len(headings) == 2
-    assert "120 pairs" in headings[0]
+    first, second = main.table(make.joined([sweep, replace(other, runs=other.runs.slice(0, 4))])).sections
+    assert ("120 pairs" in first[0], "80 pairs" in second[0]) == (True, True)
+    assert ["SCAR", "paper"] in [row[:2] for row in first[1]]
+    assert ["SCAR", "paper"] not in [row[:2] for row in second[1]]
+
+
+def test_two_runs_that_share_a_row_of_the_paper_but_no_cell_are_told_apart_by_name(sweep):
+    runs, results = sweep.runs.to_pylist(), sweep.results.to_pylist()
+    first = next(run for run in runs if run["selector"] == "random" and run["budget"] == "0.25")
+    second = first | {"run": "f" * 12, "cell": "e" * 12, "name": "another"}
+    again = [row | {"run": "f" * 12} for row in results if row["run"] == first["run"] and row["selector"] != "base"]
+    rows = main.table(changed(sweep, runs=[*runs, second], results=[*results, *again])).sections[0][1]
+    start = rows.index(next(row for row in rows if row[:2] == ["Random", "paper"]))
+    assert {row[0] for row in rows[start + 1 : start + 3]} == {first["name"], "another"}
 
 
 def test_the_disagreement_table_has_the_papers_four_rows(sweep):
