@@ -86,7 +86,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
 def note(figure: Figure, *sentences: str) -> None:
     """What was drawn, below everything: size, data, models, what lies outside. The figure grows by its height."""
     width = int(_NOTE_LETTERS * figure.get_figwidth())
-    lines = textwrap.wrap(" ".join(sentences), width, break_on_hyphens=False)
+    lines = textwrap.wrap(" ".join(filter(None, sentences)), width, break_on_hyphens=False)
     figure.set_figheight(figure.get_figheight() + _NOTE_LINE * len(lines))
     figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7, color="0.3", linespacing=1.15)
 

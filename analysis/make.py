@@ -7,6 +7,7 @@ cannot be made from these LOGS is told with its reason, and what an earlier call
 
 import argparse
 import functools
+import hashlib
 import importlib
 import json
 import logging
@@ -28,6 +29,7 @@ from qaq.store import file_digest, fingerprint  # noqa: E402
 log = logging.getLogger("make")
 RESULTS = ROOT / "experiments" / "results"
 MANIFEST = "manifest.json"
+_BATCH = 10_000  # rows turned to text at once; part of the digest
 
 
 def main(arguments: list[str]) -> int:
@@ -115,7 +117,10 @@ def name(module: ModuleType) -> str:
 
 def digest(held: Logs, table: str) -> str:
     """SHA-256 of the content of one table of LOGS, whatever file it came from."""
-    return fingerprint(getattr(held, table).to_pylist())
+    found = hashlib.sha256()
+    for part in getattr(held, table).combine_chunks().to_batches(max_chunksize=_BATCH):
+        found.update(json.dumps(part.to_pylist()).encode())
+    return found.hexdigest()
 
 
 def commit() -> str | None:

@@ -106,6 +106,20 @@ def one_budget(chosen: list[tuple[Run, frozenset[str]]]) -> list[tuple[Run, froz
     return [one for one in chosen if one[0]["budget"] == best]
 
 
+def repeated(chosen: list[tuple[Run, frozenset[str]]], runs: Iterable[Run]) -> str:
+    """A sentence for the runs of the chosen budget that differ from a chosen one in nothing but the seed; "" if there are none."""
+    drawn = {run["run"] for run, _ in chosen}
+    cells = {(label(run), run["budget"]) for run, _ in chosen}
+    others = [
+        run for run in runs if run["run"] not in drawn and run["selected"] and (label(run), run["budget"]) in cells
+    ]
+    return (
+        f"Of each selector the lowest seed; {len(others)} other run{'s' * (len(others) > 1)} not shown."
+        if others
+        else ""
+    )
+
+
 def label(run: Run) -> str:
     """The selector's name for a reader, with the options that are not its defaults."""
     name = options(run).get("kind") or options(run).get("name") or run["selector"]

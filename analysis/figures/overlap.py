@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from analysis import drawing
 from analysis.logs import Logs
 from analysis.measures import jaccard, shared
-from analysis.usable import label, largest, one_budget, selections
+from analysis.usable import label, largest, one_budget, repeated, selections
 
 log = logging.getLogger(__name__)
 NEEDS = ("runs", "metrics", "subsets")
@@ -50,7 +50,7 @@ def figure(logs: Logs) -> Figure | None:
     each = f"{sizes[0]:,} pairs each" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,} pairs each"
     drawing.note(figure, drawing.of_scores(scores), f"Budget {run['budget']}, {each}.",
                  "Above the diagonal: Jaccard, %. Below: pairs in both, % of the smaller selection; by chance",
-                 f"{sizes[-1] / run['pairs']:.0%}.")  # fmt: skip
+                 f"{sizes[-1] / run['pairs']:.0%}.", repeated(chosen, scores.runs))  # fmt: skip
     return figure
 
 

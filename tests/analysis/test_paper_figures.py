@@ -218,6 +218,24 @@ def test_of_several_scores_the_largest_is_drawn_and_the_others_are_counted(sweep
     assert "n = 200 pairs" in note(noise.figure(make.joined([both, spoiled])))
 
 
+def test_of_repetitions_the_lowest_seed_is_drawn_and_the_others_are_counted(sweep):
+    runs, subsets = sweep.runs.to_pylist(), sweep.subsets.to_pylist()
+    first = next(run for run in runs if run["selector"] == "random" and run["budget"] == "0.25")
+    again = [
+        row | {"run": "f" * 12, "id": sweep.metrics["id"][k].as_py()}
+        for k, row in enumerate(subsets)
+        if row["run"] == first["run"]
+    ]
+    second = first | {"run": "f" * 12, "seed": 1}
+    held = replace(
+        sweep, runs=logs.conform(runs=[*runs, second]).runs, subsets=logs.conform(subsets=[*subsets, *again]).subsets
+    )
+    assert "lowest seed; 1 other run not shown" in note(overlap.figure(held))
+    one, two = (overlap.figure(logs_).axes[0].images[0].get_array().filled(0) for logs_ in (sweep, held))
+    assert np.array_equal(one, two)
+    assert "other run" not in note(overlap.figure(sweep))
+
+
 @pytest.mark.parametrize("name", sorted(FIGURES))
 @pytest.mark.parametrize("pairs", [80, 4000])
 def test_every_figure_fits_a_column_says_its_size_and_clips_no_text(name, pairs):
