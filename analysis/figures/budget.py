@@ -21,7 +21,8 @@ SIDESTEP, CLUSTER = 1.06, 1.45  # on the logarithmic axis: between two selectors
 
 def figure(logs: Logs) -> Figure | None:
     """A panel a benchmark and metric; the line and band across are the base model."""
-    cells = scored.largest(scored.cells(logs))
+    every = scored.cells(logs)
+    cells = scored.largest(every)
     if not any(cell.selector != "Base" for cell in cells):
         log.info("budget: no usable run was evaluated")
         return None
@@ -43,7 +44,12 @@ def figure(logs: Logs) -> Figure | None:
     }
     names = sorted(handles, key=drawing.order)
     figure.legend([handles[name] for name in names], names, loc="outside upper left", ncols=3 * columns)
-    drawing.note(figure, *_notes(cells))
+    others = len({cell.setting for cell in every}) - 1
+    drawing.note(
+        figure,
+        *_notes(cells),
+        f"{others} other setting{'s' * (others > 1)} of data, models or recipe not shown." if others else "",
+    )
     return figure
 
 

@@ -52,7 +52,9 @@ def figure(logs: Logs) -> Figure | None:
     smoothed = (
         f"Loss: running mean over {widest} updates at most." if widest > 1 else "Loss of every update, not smoothed."
     )
-    drawing.note(figure, f"{of_data(runs[0])}; tuned {runs[0]['target']}, recipe {runs[0]['train']}.", smoothed)
+    others = len(set(logs.training["run"].to_pylist()) & {run["run"] for run in usable(logs)}) - len(runs)
+    drawing.note(figure, f"{of_data(runs[0])}; tuned {runs[0]['target']}, recipe {runs[0]['train']}.", smoothed,
+                 f"{others} trained run{'s' * (others > 1)} of other budgets or settings not shown." if others else "")  # fmt: skip
     return figure
 
 

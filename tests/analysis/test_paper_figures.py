@@ -164,6 +164,9 @@ def test_budget_draws_values_and_intervals_of_the_results(sweep):
     assert line.get_xdata() == pytest.approx([10, 25, 50], rel=0.25)
     full = next(c for c in figure.axes[0].containers if c.get_label() == "Full")
     assert full.lines[0].get_xdata() == pytest.approx([100])
+    other = small_logs.small(pairs=60, seed=5, budgets=(0.25,))
+    assert "1 other setting of data, models or recipe not shown" in note(budget.figure(make.joined([sweep, other])))
+    assert "not shown" not in note(figure)
 
 
 def test_noise_bars_are_shares_of_the_selection_by_kind(spoiled):
@@ -187,7 +190,7 @@ def test_training_draws_the_losses_of_one_budget_and_of_the_full_data(sweep):
     run = next(r["run"] for r in sweep.runs.to_pylist() if r["selector"] == "full")
     losses = [r["loss"] for r in sweep.training.to_pylist() if r["run"] == run]
     assert labels["Full, 100%"].get_ydata() == pytest.approx(losses)
-    assert "not smoothed" in note(figure)
+    assert "not smoothed. 12 trained runs of other budgets or settings not shown." in note(figure)
 
 
 def test_smoothing_is_the_mean_of_the_last_updates():
