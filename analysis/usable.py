@@ -50,11 +50,14 @@ def _unmarked(run: Run) -> bool:
 def left_out(logs: Logs) -> list[str]:
     """A line for each run that does not count: its name and why."""
     held = {run["run"] for run in usable(logs)}
-    out = [run for run in logs.runs.to_pylist() if run["run"] not in held]
-    return [
-        f"{run['name']}: {run['mark'] or run['status']}"
-        for run in sorted(out, key=lambda run: (run["name"], run["run"]))
-    ]
+    return sorted(
+        f"{named(run)}: {run['mark'] or run['status']}" for run in logs.runs.to_pylist() if run["run"] not in held
+    )
+
+
+def named(run: Run) -> str:
+    """Group and name: for people, who find it by them."""
+    return f"{run['group']}/{run['name']}"
 
 
 def largest(logs: Logs, columns: Sequence[str], labelled: bool = False) -> Scores | None:

@@ -79,7 +79,7 @@ def _panel(axes: Axes, cells: Sequence[Cell]) -> None:
     axes.set_xscale("log")
     axes.set_xlim(shares[0] / 1.4, max(shares[-1], 1) * 1.4)
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticks(shares, [f"{share:g}" for share in shares])
+    axes.set_xticks(shares, [f"{share:.0f}" if share >= 5 else f"{share:g}" for share in shares])
     axes.set_ylabel(words)
     drawing.letter(
         axes, scored.benchmark(cells[0].benchmark) + ("" if "(" in cells[0].benchmark else f", {cells[0].tasks} tasks")

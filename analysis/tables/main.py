@@ -8,7 +8,7 @@ from analysis import drawing, paper, scored
 from analysis.logs import Logs
 from analysis.scored import Cell
 from analysis.typeset import MISSING, Table
-from analysis.usable import left_out, of_data, of_scorer, share
+from analysis.usable import left_out, named, of_data, of_scorer, share
 
 log = logging.getLogger(__name__)
 NEEDS = ("runs", "results")
@@ -75,9 +75,9 @@ def _section(cells: Sequence[Cell], rows: Sequence[dict[str, Any]], measures: Se
     if others:
         near, far = _at_shares(list(tuned.values()), rows)
         made += [
-            _ours(own[0].selector + (f", {own[0].run['name']}" if twice else ""), own, measures) for own, twice in near
+            _ours(own[0].selector + (f", {named(own[0].run)}" if twice else ""), own, measures) for own, twice in near
         ]
-        lacking += [f"{far} selections of other shares are in the figure of budgets"] if far else []
+        lacking += [f"{far} selection{'s' * (far > 1)} of other shares only in the figure of budgets"] if far else []
     absent = [
         scored.benchmark(b)
         for b, m in measures
@@ -92,7 +92,7 @@ def _at_shares(
 ) -> tuple[list[tuple[list[Cell], bool]], int]:
     """(selections of the paper's shares, each with whether another has its name and share; the number of all others)."""
     near = [own for own in selections if any(paper.near(own[0].share, row["share"]) for row in rows)]
-    near.sort(key=lambda own: (*drawing.order(own[0].selector), own[0].share, own[0].run["name"]))
+    near.sort(key=lambda own: (*drawing.order(own[0].selector), own[0].share, named(own[0].run)))
     names = [(own[0].selector, own[0].share) for own in near]
     return [(own, names.count(name) > 1) for own, name in zip(near, names, strict=True)], len(selections) - len(near)
 
@@ -101,7 +101,7 @@ def _variant(cells: Sequence[Cell], many: int) -> str:
     """Under the paper's name: in what our run's options are not the defaults; of several like it, which run it is."""
     if not cells:
         return ""
-    return ", ".join(filter(None, [cells[0].selector.partition(", ")[2], cells[0].run["name"] if many > 1 else ""]))
+    return ", ".join(filter(None, [cells[0].selector.partition(", ")[2], named(cells[0].run) if many > 1 else ""]))
 
 
 def _theirs(row: dict[str, Any], measures: Sequence[tuple[str, str]]) -> list[str]:

@@ -43,7 +43,7 @@ def metrics(pairs: int, noise: bool = False, seed: int = 0) -> pa.Table:
 def run(options: dict[str, Any], budget: Any, table: pa.Table, **other: Any) -> dict[str, Any]:
     """A row of RUNS; `other` overrides."""
     name = " ".join([options["name"], *([options["kind"]] if "kind" in options else [])])
-    row = {"name": f"sweep/{name} {budget}", "group": "sweep", "status": "complete", "selector": name, "budget": str(budget), "seed": 0,
+    row = {"name": f"{name} {budget}", "group": "sweep", "status": "complete", "selector": name, "budget": str(budget), "seed": 0,
            "data": "invented", "data_digest": "d" * 64, "rows": table.num_rows + 1, "pairs": table.num_rows, "scorer": "strong-model",
            "weak": "weak-model", "target": "target-model", "train": "smoke", "benchmark": "humaneval_plus", "partial": "",
            "scores": table["scores"][0].as_py(), "config": json.dumps({"selector": options, "data": {"noise": 0.4 if "1" in table["scores"][0].as_py()[-1] else 0.0}}), "keys": "{}",
