@@ -75,7 +75,9 @@ def _panel(axes: Axes, cells: Sequence[Cell]) -> None:
         how = drawing.look(name)
         axes.errorbar(x, y, [y - low, high - y], color=how.color, marker=how.marker, linestyle=how.line, linewidth=0.9,
                       markersize=4.5, elinewidth=0.8, label=name, zorder=3)  # fmt: skip
-    shares = sorted({round(100 * cell.share, 1) for cell in tuned})
+    shares: list[float] = []
+    for share in sorted({round(100 * cell.share, 1) for cell in tuned}):
+        shares += [share] if not shares or share > 1.15 * shares[-1] else []  # no label over another
     axes.set_xscale("log")
     axes.set_xlim(shares[0] / 1.4, max(shares[-1], 1) * 1.4)
     axes.xaxis.set_minor_locator(NullLocator())

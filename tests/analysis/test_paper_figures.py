@@ -224,11 +224,8 @@ def test_of_several_scores_the_largest_is_drawn_and_the_others_are_counted(sweep
 def test_of_repetitions_the_lowest_seed_is_drawn_and_the_others_are_counted(sweep):
     runs, subsets = sweep.runs.to_pylist(), sweep.subsets.to_pylist()
     first = next(run for run in runs if run["selector"] == "random" and run["budget"] == "0.25")
-    again = [
-        row | {"run": "f" * 12, "id": sweep.metrics["id"][k].as_py()}
-        for k, row in enumerate(subsets)
-        if row["run"] == first["run"]
-    ]
+    own = [row for row in subsets if row["run"] == first["run"]]
+    again = [row | {"run": "f" * 12, "id": id} for row, id in zip(own, sweep.metrics["id"].to_pylist(), strict=False)]
     second = first | {"run": "f" * 12, "seed": 1}
     held = replace(
         sweep, runs=logs.conform(runs=[*runs, second]).runs, subsets=logs.conform(subsets=[*subsets, *again]).subsets
