@@ -1,0 +1,137 @@
+"""Every figure and table of paper_figs/ from LOGS: `python analysis/make.py [SOURCE ...] [--out paper_figs]`.
+
+SOURCE is a LOGS folder, or anything `analysis/fetch.py` takes (run and sweep folders, W&B); without one, the LOGS that lie under
+experiments/results/. The same LOGS give the same bytes. manifest.json says of each file which data and which commit it is of; what
+cannot be made from these LOGS is told with its reason, and what an earlier call made of it is removed.
+"""
+
+import argparse
+import functools
+import hashlib
+import importlib
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pyarrow as pa
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+
+from analysis import drawing, logs, typeset  # noqa: E402
+from analysis.logs import Logs  # noqa: E402
+from qaq.store import file_digest, fingerprint  # noqa: E402
+
+log = logging.getLogger("make")
+RESULTS = ROOT / "experiments" / "results"
+MANIFEST = "manifest.json"
+_BATCH = 10_000  # rows turned to text at once; part of the digest
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status: 0 made, 2 refused."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sources", nargs="*", metavar="SOURCE")
+    parser.add_argument("--out", type=Path, default=ROOT / "paper_figs")
+    asked = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # tells each table of each font
+    try:
+        held = gathered(asked.sources)
+    except (ValueError, OSError) as refusal:
+        print(f"refused: {refusal}", file=sys.stderr)
+        return 2
+    made = make(held, asked.out)
+    print(f"{len(made)} files in {asked.out}")
+    return 0
+
+
+def gathered(sources: list[str]) -> Logs:
+    """The LOGS of the sources. ValueError, naming the way out, where there are none."""
+    asked = sources or [str(file.parent) for file in sorted(RESULTS.rglob("runs.parquet"))]
+    if not asked:
+        raise ValueError(f"no logs in {RESULTS}: name a run, a sweep, a W&B folder or a LOGS folder")
+    ready = [source for source in asked if (Path(source) / "runs.parquet").is_file()]
+    rest = [source for source in asked if source not in ready]
+    held = [logs.read(Path(source)) for source in ready]
+    if rest:
+        from analysis import fetch
+
+        held.append(fetch.fetch(rest))
+    return joined(held)
+
+
+def joined(several: list[Logs]) -> Logs:
+    """The tables that figures and tables use, of all of them; a row that two of them hold is there once."""
+    needed = sorted({table for kind in ("figures", "tables") for module in modules(kind) for table in module.NEEDS})
+    held = {}
+    for name in needed:
+        rows = pa.concat_tables(getattr(one, name) for one in several)
+        held[name] = rows.group_by(rows.column_names, use_threads=False).aggregate([])
+    return logs.conform(**held)
+
+
+def make(held: Logs, out: Path) -> dict[str, Any]:
+    """Writes all files and the manifest into `out`; returns what the manifest says of each file."""
+    out.mkdir(parents=True, exist_ok=True)
+    before = json.loads((out / MANIFEST).read_text())["files"] if (out / MANIFEST).is_file() else {}
+    digests, files = functools.cache(lambda table: digest(held, table)), {}
+
+    def keep(file: Path, module: ModuleType) -> None:
+        data = fingerprint({table: digests(table) for table in module.NEEDS})
+        files[file.name] = {"sha256": file_digest(file), "data": data, "tables": list(module.NEEDS)}
+
+    with drawing.style():
+        for module in modules("figures"):
+            figure = module.figure(logs.only(held, module.NEEDS))
+            for file in drawing.save(figure, out / name(module)) if figure else ():
+                keep(file, module)
+    for module in modules("tables"):
+        table = module.table(logs.only(held, module.NEEDS))
+        for suffix, text in (("md", typeset.markdown), ("tex", typeset.latex)) if table else ():
+            file = out / f"table_{name(module)}.{suffix}"
+            file.write_text(text(table), encoding="utf-8")
+            keep(file, module)
+    for old in sorted(set(before) - set(files)):
+        (out / old).unlink(missing_ok=True)
+        log.info("%s: removed, these logs do not give it", old)
+    manifest = {"commit": commit(), "files": dict(sorted(files.items()))}
+    (out / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+    return files
+
+
+def modules(folder: str) -> list[ModuleType]:
+    """The files of analysis/figures or analysis/tables, found by listing."""
+    names = sorted(file.stem for file in (ROOT / "analysis" / folder).glob("*.py") if file.stem != "__init__")
+    return [importlib.import_module(f"analysis.{folder}.{each}") for each in names]
+
+
+def name(module: ModuleType) -> str:
+    """A file's name without its ending."""
+    return module.__name__.rpartition(".")[2]
+
+
+def digest(held: Logs, table: str) -> str:
+    """SHA-256 of the content of one table of LOGS, whatever file it came from."""
+    found = hashlib.sha256()
+    for part in getattr(held, table).combine_chunks().to_batches(max_chunksize=_BATCH):
+        found.update(json.dumps(part.to_pylist()).encode())
+    return found.hexdigest()
+
+
+def commit() -> str | None:
+    """Of the code; "+" behind it where analysis/ or src/ differ from it; None outside a repository."""
+    git = ["git", "-C", str(ROOT)]
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
+    if head.returncode:
+        return None
+    changed = subprocess.run([*git, "status", "--porcelain", "analysis", "src"], capture_output=True, text=True).stdout
+    return head.stdout.strip() + ("+" if changed else "")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,77 @@
+"""The few numbers that figures and tables both state."""
+
+from collections.abc import Set
+from typing import NamedTuple
+
+import numpy as np
+
+from qaq.evaluate.statistics import Z95
+
+
+class Spearman(NamedTuple):
+    """Rank correlation, its 95% interval, and the number of pairs."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def spearman(x: np.ndarray, y: np.ndarray) -> Spearman | None:
+    """Ties share their middle rank. Interval: Fisher's z with the variance of Bonett and Wright 2000 (doi 10.1007/BF02294183).
+
+    None for fewer than four pairs, and where one side is constant.
+    """
+    if len(x) < 4 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+    value = float(np.clip(np.corrcoef(middle_ranks(x), middle_ranks(y))[0, 1], -1, 1))
+    half = Z95 * np.sqrt((1 + value**2 / 2) / (len(x) - 3))
+    z = np.arctanh(np.clip(value, -1 + 1e-15, 1 - 1e-15))
+    return Spearman(value, float(np.tanh(z - half)), float(np.tanh(z + half)), len(x))
+
+
+def middle_ranks(values: np.ndarray) -> np.ndarray:
+    """1-based ranks; equal values share the middle of theirs."""
+    _, inverse, sizes = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(sizes) - (sizes - 1) / 2)[inverse]
+
+
+def number(value: float, digits: int = 3) -> str:
+    """With a minus sign, not a hyphen."""
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def interval(found: Spearman) -> str:
+    """`value [low, high]`."""
+    return f"{number(found.value)} [{number(found.low)}, {number(found.high)}]"
+
+
+def jaccard(a: Set[str], b: Set[str]) -> float:
+    """Pairs in both over pairs in either."""
+    return len(a & b) / len(a | b)
+
+
+def shared(a: Set[str], b: Set[str]) -> float:
+    """Pairs in both over the smaller selection (the overlap coefficient)."""
+    return len(a & b) / min(len(a), len(b))
+
+
+class Limits(NamedTuple):
+    """Ends of an axis and how many values lie beyond them."""
+
+    low: float
+    high: float
+    outside: int
+
+
+def limits(values: np.ndarray) -> Limits:
+    """All values where they fit; else as far beyond the 5th and 95th percentile as these lie from each other; and 4% of room.
+
+    A few far values may not press all others into a corner.
+    """
+    inner_low, inner_high = np.percentile(values, [5, 95])
+    span = max(inner_high - inner_low, 1e-9)
+    low, high = max(values.min(), inner_low - span), min(values.max(), inner_high + span)
+    pad = 0.04 * max(high - low, 1e-9)
+    outside = int(((values < low - pad) | (values > high + pad)).sum())
+    return Limits(float(low - pad), float(high + pad), outside)

@@ -1,0 +1,225 @@
+"""What the tables say, and what they say of what is missing."""
+
+import logging
+import re
+from dataclasses import replace
+
+import pytest
+import small_logs
+
+from analysis import logs, make, paper, typeset
+from analysis.tables import correlations, cost, disagreement, main
+from analysis.typeset import MISSING
+
+TABLES = {make.name(module): module for module in make.modules("tables")}
+
+
+@pytest.fixture(scope="module")
+def sweep():
+    return small_logs.small()
+
+
+def changed(held, **tables):
+    """`held` with these rows in place of its own."""
+    return replace(held, **{name: getattr(logs.conform(**{name: rows}), name) for name, rows in tables.items()})
+
+
+def cells(table, selection, section=0):
+    """[{column: cell} of the paper's row, of ours below it] of a selection that the paper has; else of ours alone."""
+    rows = table.sections[section][1]
+    first = next(k for k, row in enumerate(rows) if row[0] == selection)
+    found = rows[first : first + (2 if rows[first][1] == "paper" else 1)]
+    return [dict(zip(table.columns, row, strict=True)) for row in found]
+
+
+def test_the_main_table_puts_our_number_beside_the_papers(sweep):
+    table = main.table(sweep)
+    run = next(r for r in sweep.runs.to_pylist() if r["selector"] == "stratified" and r["budget"] == "0.25")
+    value = next(
+        r
+        for r in sweep.results.to_pylist()
+        if r["run"] == run["run"] and r["selector"] != "base" and r["benchmark"] == "humaneval"
+    )
+    theirs, row = cells(table, "RMI 50–75% (stratified)")
+    assert (theirs["whose"], theirs["share"], theirs["HumanEval"], theirs["MBPP+"]) == (
+        "paper",
+        "25%",
+        "77.44",
+        "58.47",
+    )
+    assert row["HumanEval"] == f"{100 * value['value']:.1f} [{100 * value['low']:.1f}, {100 * value['high']:.1f}]"
+    assert (row["share"], row["pairs"]) == ("25.0%", "20")
+    assert cells(table, "Base, not tuned")[0]["HumanEval"] == "21.0 [16.0, 26.0]"
+
+
+def test_model_data_and_size_stand_over_our_rows_and_below_for_the_paper(sweep):
+    table = main.table(sweep)
+    for part in ("80 pairs of invented (dddddddd)", "strong-model", "weak-model", "target-model", "smoke"):
+        assert part in table.sections[0][0]
+    assert "310K pairs" in table.notes[0]
+    assert "deepseek-coder-6.7b-base" in table.notes[0]
+
+
+def test_what_was_not_run_is_a_dash_and_is_listed(sweep):
+    table = main.table(sweep)
+    theirs, row = cells(table, "SCAR")
+    assert (row["whose"], row["share"], row["HumanEval"], theirs["HumanEval"]) == ("ours", MISSING, MISSING, "75.00")
+    note = next(note for note in table.notes if note.startswith(MISSING))
+    assert "SCAR not run" in note
+    assert "RDS+ not run" in note
+    assert "MBPP, MBPP+ not evaluated" in note
+    assert "Random not run" not in note
+
+
+def test_every_row_of_the_paper_is_there_once_and_ours_of_other_shares_are_only_counted(sweep):
+    table = main.table(sweep)
+    rows = table.sections[0][1]
+    assert [row[0] for row in rows if row[1] == "paper"] == [row["name"] for row in paper.NUMBERS["selections"]]
+    assert rows[rows.index(next(row for row in rows if row[:2] == ["IFD", "paper"])) + 1][0] == "max_ifd=null"
+    assert {row[2] for row in rows if row[1] == "ours"} == {"100.0%", "50.0%", "25.0%", MISSING}
+    assert "6 selections of other shares only in the figure of budgets" in table.notes[1]
+
+
+def test_runs_with_a_mark_are_left_out_and_named(sweep):
+    runs = sweep.runs.to_pylist()
+    bad = next(run for run in runs if run["selector"] == "random" and run["budget"] == "0.25")
+    bad |= {"mark": "killed", "status": "killed"}
+    table = main.table(changed(sweep, runs=runs))
+    assert cells(table, "Random")[1]["HumanEval"] == MISSING
+    assert any("Random not run" in note for note in table.notes)
+    assert table.notes[-1] == "Runs left out: sweep/random 0.25: killed."
+
+
+def test_a_part_of_a_benchmark_is_a_column_of_its_own_with_no_number_of_the_paper(sweep):
+    part = " (first 8 of 164)"
+    runs = [run | {"partial": part, "mark": "partial: 8 of 164 tasks"} for run in sweep.runs.to_pylist()]
+    results = [row | {"benchmark": row["benchmark"] + part} for row in sweep.results.to_pylist()]
+    table = main.table(changed(sweep, runs=runs, results=results))
+    assert "HumanEval (first 8 of 164)" in table.columns
+    theirs, row = cells(table, "Random")
+    assert (theirs["HumanEval"], row["HumanEval"]) == ("73.78", MISSING)
+    assert (theirs["HumanEval (first 8 of 164)"], row["HumanEval (first 8 of 164)"]) == (MISSING, "31.0 [26.0, 36.0]")
+    assert any("cannot be compared" in note for note in table.notes)
+
+
+def test_seeds_are_one_row_with_their_mean_and_outermost_bounds(sweep):
+    runs, results = sweep.runs.to_pylist(), sweep.results.to_pylist()
+    first = next(run for run in runs if run["selector"] == "random" and run["budget"] == "0.25")
+    second = first | {"run": "f" * 12, "seed": 1, "name": "again"}
+    own = [row for row in results if row["run"] == first["run"] and row["selector"] != "base"]
+    again = [
+        row | {"run": "f" * 12, "value": row["value"] + 0.1, "low": row["low"] + 0.1, "high": row["high"] + 0.1}
+        for row in own
+    ]
+    row = cells(main.table(changed(sweep, runs=[*runs, second], results=[*results, *again])), "Random")[1]
+    value = next(one for one in own if one["benchmark"] == "humaneval")
+    mean, low, high = 100 * (value["value"] + 0.05), 100 * value["low"], 100 * (value["high"] + 0.1)
+    assert row["whose"] == "ours, 2 seeds"
+    assert row["HumanEval"] == f"{mean:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def test_of_several_training_seeds_the_pooled_row_counts(sweep):
+    run = next(r for r in sweep.runs.to_pylist() if r["selector"] == "full")
+    kept = [row for row in sweep.results.to_pylist() if row["run"] != run["run"] or row["selector"] == "base"]
+    pooled = small_logs.result(run, "humaneval", 0.4, pooled=3, train_seed=None, low=0.35, high=0.45)
+    row = cells(main.table(changed(sweep, results=[*kept, pooled])), "Full")[1]
+    assert row["whose"] == "ours, 3 seeds"
+    assert row["HumanEval"] == "40.0 [35.0, 45.0]"
+
+
+def test_two_data_sets_are_two_sections(sweep):
+    other = small_logs.small(pairs=120, seed=5, budgets=(0.25,))
+    first, second = main.table(make.joined([sweep, replace(other, runs=other.runs.slice(0, 4))])).sections
+    assert ("120 pairs" in first[0], "80 pairs" in second[0]) == (True, True)
+    assert ["SCAR", "paper"] in [row[:2] for row in first[1]]
+    assert ["SCAR", "paper"] not in [row[:2] for row in second[1]]
+
+
+def test_two_runs_that_share_a_row_of_the_paper_but_no_cell_are_told_apart_by_name(sweep):
+    runs, results = sweep.runs.to_pylist(), sweep.results.to_pylist()
+    first = next(run for run in runs if run["selector"] == "random" and run["budget"] == "0.25")
+    second = first | {"run": "f" * 12, "cell": "e" * 12, "name": "another"}
+    again = [row | {"run": "f" * 12} for row in results if row["run"] == first["run"] and row["selector"] != "base"]
+    rows = main.table(changed(sweep, runs=[*runs, second], results=[*results, *again])).sections[0][1]
+    start = rows.index(next(row for row in rows if row[:2] == ["Random", "paper"]))
+    assert {row[0] for row in rows[start + 1 : start + 3]} == {"sweep/random 0.25", "sweep/another"}
+
+
+def test_the_disagreement_table_has_the_papers_four_rows(sweep):
+    table = disagreement.table(sweep)
+    names = [row[0] for row in table.sections[0][1] if row[0]]
+    assert names == ["Base, not tuned", "Diff-High", "Sum-High", "Sum-Low", "Diff-Low"]
+    assert cells(table, "Diff-Low")[0]["MBPP+"] == "62.43"
+    assert cells(table, "Sum-High")[1]["HumanEval"] != MISSING
+    assert "Sum-Low not run; Diff-Low not run" in table.notes[1]
+
+
+def test_a_row_that_names_its_data_goes_before_one_that_does_not(sweep):
+    run = next(r for r in sweep.runs.to_pylist() if r["selector"] == "disagreement diff_high" and r["budget"] == "0.25")
+    rows = paper.NUMBERS["selections"]
+    assert paper.row_of(run, rows)["name"] == "Diff-High"
+    assert paper.row_of(run | {"data": "magpie_coder"}, rows)["humaneval"] == 71.95
+    assert paper.row_of(run | {"selected": run["pairs"]}, rows) is None
+
+
+def test_overlaps_are_recomputed_from_the_subsets(sweep):
+    table = correlations.table(sweep)
+    rows = {row[0]: row[1:] for row in table.sections[0][1]}
+    runs = {r["selector"]: r["run"] for r in sweep.runs.to_pylist() if r["budget"] == "0.25"}
+    a, b = (
+        {row["id"] for row in sweep.subsets.to_pylist() if row["run"] == runs[f"disagreement {kind}"]}
+        for kind in ("diff_high", "sum_high")
+    )
+    expected = ["13.85%", f"{len(a & b) / len(a | b):.1%}; {len(a & b) / 20:.1%}", "20, 20"]
+    assert rows["overlap of Diff-High and Sum-High"] == expected
+    assert rows["Spearman of RMI and IFD"][0] == "0.252"
+    assert any("0.9539" in note and "Not measured" in note for note in table.notes)
+
+
+def test_two_scorers_of_the_same_pairs_are_correlated_over_the_pairs_both_have(sweep):
+    rows = sweep.metrics.to_pylist()
+    tuned = [row | {"scores": "tuned", "rmi": 2 * row["rmi"] + 1} for row in rows[:50]]
+    run = sweep.runs.to_pylist()[0] | {"run": "e" * 12, "scores": "tuned", "scorer": "tuned-model", "pairs": 50}
+    held = changed(sweep, metrics=[*rows, *tuned], runs=[*sweep.runs.to_pylist(), run])
+    between = correlations.table(held).sections[-1]
+    assert "between two scorers" in between[0]
+    assert between[1][0][1:] == ["0.9539 (before and after fine-tuning)", "1.000 [1.000, 1.000]", "50"]
+
+
+def test_cost_adds_the_parts_of_a_stage(sweep):
+    table = cost.table(sweep)
+    row = dict(zip(table.columns, next(row for row in table.sections[0][1] if row[0] == "Full"), strict=True))
+    assert (row["score"], row["train"], row["evaluate"], row["this run"]) == ("40.5", "61.0", MISSING, "123.4")
+    assert row["tokens trained"] == str(sum(100 + s for s in range(1, 7)))
+    assert cost.spent({"train_seed0": 1.0, "train_seed1": 2.0, "truth": 4.0}, "train") == 3.0
+    assert cost.spent({"evaluate": 1.0, "evaluate_base_solutions": 2.0}, "evaluate") == 3.0
+
+
+@pytest.mark.parametrize("name", sorted(TABLES))
+def test_without_its_data_there_is_no_table_and_the_reason_is_told(name, caplog):
+    with caplog.at_level(logging.INFO):
+        assert TABLES[name].table(logs.conform()) is None
+    assert [record.message.partition(":")[0] for record in caplog.records] == [name]
+
+
+@pytest.mark.parametrize("name", sorted(TABLES))
+def test_markdown_and_latex_have_every_cell_of_every_row(name, sweep):
+    table = TABLES[name].table(sweep)
+    rows = [row for _, rows in table.sections for row in rows]
+    text = typeset.markdown(table)
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {len(table.columns) + 1}
+    assert len(lines) == len(rows) + len(table.sections) + 2
+    body = [line for line in typeset.latex(table).splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {len(table.columns) - 1}
+    assert len(body) == len(rows) + 1
+
+
+def test_latex_escapes_what_latex_would_obey():
+    table = typeset.Table("50% & {more}", ["a_b", "c#"], [("x^2 ~ \\y", [["$5", "−0.1 – 2"]])], ["note_1"])
+    text = typeset.latex(table)
+    assert r"50\% \& \{more\}" in text
+    assert r"a\_b & c\#" in text
+    assert r"x\textasciicircum{}2 \textasciitilde{} \textbackslash{}y" in text
+    assert r"\$5 & $-$0.1 -- 2 \\" in text
+    assert text.count(r"\begin") == text.count(r"\end") == 3
