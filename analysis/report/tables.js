@@ -1,0 +1,104 @@
+// What was run and what came out: the first two sections.
+
+const STATES = { complete: "good", "dry run": "quiet", interrupted: "warn", failed: "bad", killed: "bad" };
+
+function table(columns, rows) {
+  return el("div.wide", { tabIndex: 0, role: "region", "aria-label": "table" }, el("table", {},
+    el("thead", {}, el("tr", {}, columns.map(([name, kind]) => el("th", { scope: "col", className: kind ?? "" }, name)))),
+    el("tbody", {}, rows.map((cells) => el("tr", {}, cells.map((cell, i) => el("td", { className: columns[i][1] ?? "" }, cell ?? "–")))))));
+}
+
+function distinct(report, name) { return [...new Set(report.runs.map((run) => run[name]).filter((value) => value !== null && value !== ""))]; }
+
+function summarySection(report) {
+  const scored = report.scorings[0], usable = report.runs.filter((run) => run.status === "complete" && !run.mark).length;
+  const fact = (name, value, more) => el("div.fact", {}, el("dt", {}, name), el("dd", {}, value, more ? el("small", {}, more) : null));
+  const refused = Object.values(report.data).reduce((sum, data) => sum + data.quarantine.length, 0);
+  const list = (name) => distinct(report, name).join(", ") || "none";
+  return el("section", { id: "runs" }, el("h1", {}, report.title),
+    el("dl.facts", {},
+      fact("runs that count", `${usable} of ${report.runs.length}`),
+      fact("pairs scored", scored ? whole(scored.count) : "none", report.scorings.length > 1 ? `${report.scorings.length} scorings` : null),
+      fact("records refused", whole(refused)),
+      fact("scored by", list("scorer"), distinct(report, "weak").length ? `weak: ${list("weak")}` : null),
+      fact("fine-tuned", list("target"), distinct(report, "train").length ? `recipe ${list("train")}` : null),
+      fact("measured on", list("benchmark"), distinct(report, "partial").join("; ") || null)),
+    el("h2", {}, "Runs"), runsTable(report), missingCells(report));
+}
+
+function runsTable(report) {
+  const noise = report.runs.some((run) => run.spoiled);
+  const columns = [["run"], ["status"], ["seed", "number"], ["data"], ["pairs", "number"], ["selected", "number"],
+    ...(noise ? [["spoiled in data", "number"], ["in subset", "number"]] : []), ["scorer"], ["target"], ["recipe"], ["benchmark"], ["time", "number"], ["settings"]];
+  return table(columns, report.runs.map((run) => [
+    [el("b", {}, run.label), el("div.quiet.small", {}, [run.name, run.group].filter(Boolean).join(", "))], state(run), whole(run.seed), run.data,
+    whole(run.pairs), whole(run.selected),
+    ...(noise ? [run.spoiled ? percent(run.spoiled.in_data) : null, run.spoiled ? percent(run.spoiled.in_subset) : null] : []),
+    [run.scorer ?? "–", run.weak ? el("div.quiet.small", {}, `weak: ${run.weak}`) : null], run.target, run.train,
+    [run.benchmark || "–", run.partial ? el("div.quiet.small", {}, run.partial) : null], duration(run.seconds.total), settings(run)]));
+}
+
+function state(run) {
+  return [el(`span.state.${STATES[run.status] ?? "warn"}`, {}, run.status),
+    run.mark ? el("div.mark", {}, run.mark) : null, run.error ? el("div.small.clamp", { title: run.error }, run.error) : null];
+}
+
+function duration(seconds) {
+  if (seconds === undefined || seconds === null) return "–";
+  return seconds < 120 ? `${seconds.toFixed(0)} s` : seconds < 7200 ? `${(seconds / 60).toFixed(0)} min` : `${(seconds / 3600).toFixed(1)} h`;
+}
+
+// A run's configuration, keys and seconds, unfolded on request.
+function settings(run) {
+  const more = el("details", {}, el("summary", {}, "show"));
+  more.addEventListener("toggle", () => {
+    if (more.childElementCount > 1) return;
+    const { config, keys, seconds } = run;
+    more.append(el("pre.code", { tabIndex: 0 }, coloured(JSON.stringify({ run: run.run, started: run.started, seconds, config, keys }, null, 2), "json")));
+  });
+  return more;
+}
+
+function missingCells(report) {
+  if (!report.missing.length) return null;
+  return el("details.missing", {}, el("summary", {}, `${report.missing.length} cell${report.missing.length > 1 ? "s" : ""} of the sweep without a usable run`),
+    el("ul", {}, report.missing.map((cell) => el("li", {}, cell))));
+}
+
+function resultsSection(report) {
+  const section = el("section", { id: "results" }, el("h2", {}, "Results"));
+  const keys = [...new Map(report.results.map((row) => [`${row.benchmark}: ${row.metric}`, row])).keys()];
+  if (!keys.length) return el("section", { id: "results" }, el("h2", {}, "Results"), el("p.quiet", {}, "No model was evaluated in these runs."));
+  const first = keys.find((one) => one.includes("pass@1")) ?? keys[0], several = distinct(report, "benchmark").length > 1;
+  const body = el("div.card");
+  const show = (wanted) => {
+    const of = (rows) => rows.filter((row) => `${row.benchmark}: ${row.metric}` === wanted);
+    body.replaceChildren(forest(of(report.results), report), ...differences(of(report.comparisons)));
+  };
+  section.append(switcher("metric", keys.map((one) => [one, several ? one : one.split(": ")[1]]), first, show), body);
+  show(first);
+  return section;
+}
+
+// A table whose second column draws each value with its 95% interval; the dashed line is the base model.
+function forest(rows, report) {
+  const ends = rows.flatMap((row) => [row.low ?? row.value, row.high ?? row.value]).filter((value) => value !== null);
+  if (!ends.length) return el("p.quiet", {}, "Nothing could be measured.");
+  const [low, high] = [Math.min(...ends), Math.max(...ends)], pad = (high - low || Math.abs(high) || 1) * 0.06;
+  const at = (value) => 300 * ((value - low + pad) / (high - low + 2 * pad)), base = rows.find((row) => row.base);
+  const whisker = (row) => svg("svg", { viewBox: "0 0 300 24", class: "forest", "aria-hidden": "true" },
+    ...(base ? [svg("line", { x1: at(base.value), x2: at(base.value), y1: 0, y2: 24, class: "base" })] : []),
+    ...(row.low === null ? [] : [svg("line", { x1: at(row.low), x2: at(row.high), y1: 12, y2: 12, class: "interval" })]),
+    ...(row.value === null ? [] : [svg("circle", { cx: at(row.value), cy: 12, r: 5, class: row.base ? "value base" : "value" })]));
+  return el("div", {}, table([["model"], ["95% interval", "draws"], ["value", "number"], ["count", "number"], ["tasks", "number"]], rows.map((row) => [
+    [row.model, row.base ? el("div.quiet.small", {}, row.models) : null, row.mark ? el("div.mark", {}, row.mark) : null], whisker(row), row.text,
+    row.of === null ? null : `${whole(row.count)} / ${whole(row.of)}`, whole(row.tasks)])),
+  el("p.note", {}, `Dots with 95% intervals; the dashed line is the base model. ${distinct(report, "target").join(", ")}; ${distinct(report, "data").join(", ")}.`));
+}
+
+function differences(rows) {
+  if (!rows.length) return [];
+  return [el("h3", {}, "Task by task"), table([["model"], ["less"], ["difference", "number"], ["won / lost / tied", "number"], ["p", "number"], ["tasks", "number"]],
+    rows.map((row) => [row.model, row.against, row.difference, row.tally, row.p, whole(row.tasks)])),
+  el("p.note", {}, "Shares in points. p is two-sided; no correction for the number of models compared.")];
+}
