@@ -83,11 +83,16 @@ def missing(runs: Rows) -> list[str]:
             sweeps[tuple(run[name] or "" for name in ("group", "data", "target", "benchmark"))].append(run)
     for (_, data, *_), sweep in sorted(sweeps.items()):
         axes = [sorted({run[name] for run in sweep}, key=str) for name in ("selector", "budget", "seed")]
-        usable = {(r["selector"], r["budget"], r["seed"]) for r in sweep if r["status"] == "complete" and not r["mark"]}
+        held = {(run["selector"], run["budget"], run["seed"]) for run in sweep if usable(run)}
         for selector, share, seed in itertools.product(*axes):
-            if (selector, share, seed) not in usable:
+            if (selector, share, seed) not in held:
                 found.append(f"{selector} {budget(share)}, seed {seed}, on {data}")
     return found
+
+
+def usable(run: dict[str, Any]) -> bool:
+    """Whether a run's numbers may be used: complete and without a mark, unless that only names a part of the benchmark."""
+    return run["status"] == "complete" and (run["mark"] is None or run["mark"].startswith("partial"))
 
 
 def results(logs: Any, runs: Rows, names: dict[str, str]) -> Rows:
@@ -95,13 +100,14 @@ def results(logs: Any, runs: Rows, names: dict[str, str]) -> Rows:
     rows, base_rows = [], set()
     order = {run["run"]: i for i, run in enumerate(runs)}
     marks = {run["run"]: run["mark"] for run in runs}
+    seeds = _training_seeds(_rows(logs.results))
     for row in sorted(_rows(logs.results), key=lambda row: (row["selector"] != "base", order.get(row["run"], -1))):
         is_base = row["selector"] == "base"
         same = tuple(row[name] for name in ("models", "benchmark", "metric", "value", "low", "high", "tasks"))
         if is_base and same in base_rows:
             continue
         base_rows |= {same} if is_base else set()
-        shown = {"model": _model(row, names), "mark": marks.get(row["run"]), "text": report.interval(row)}
+        shown = {"model": _model(row, names, seeds), "mark": marks.get(row["run"]), "text": report.interval(row)}
         kept = ("run", "benchmark", "metric", "value", "low", "high", "tasks", "count", "of", "models")
         rows.append({**{name: row[name] for name in kept}, **shown, "base": is_base})
     return rows
@@ -109,10 +115,10 @@ def results(logs: Any, runs: Rows, names: dict[str, str]) -> Rows:
 
 def comparisons(logs: Any, runs: Rows, names: dict[str, str]) -> Rows:
     """Each model less the one it is compared with, task by task."""
-    known = {run["run"] for run in runs}
+    known, seeds = {run["run"] for run in runs}, _training_seeds(_rows(logs.comparisons))
     return [
         {
-            "run": row["run"], "model": _model(row, names), "against": row["against"], "benchmark": row["benchmark"],
+            "run": row["run"], "model": _model(row, names, seeds), "against": row["against"], "benchmark": row["benchmark"],
             "metric": row["metric"], "difference": report.gain(row), "tally": report.tally(row),
             "p": report.p_value(row["p"]), "tasks": row["tasks"],
         }
@@ -120,13 +126,21 @@ def comparisons(logs: Any, runs: Rows, names: dict[str, str]) -> Rows:
     ]  # fmt: skip
 
 
-def _model(row: dict[str, Any], names: dict[str, str]) -> str:
+def _model(row: dict[str, Any], names: dict[str, str], seeds: dict[str, set[int]]) -> str:
+    """`seeds` holds each run's training seeds: one of one is not worth telling."""
     if row["selector"] == "base":
         return "base model"
     name = names.get(row["run"], row["selector"])
     if (row["pooled"] or 1) > 1:
         return f"{name}, {row['pooled']} training seeds pooled"
-    return name if row["train_seed"] is None else f"{name}, training seed {row['train_seed']}"
+    return f"{name}, training seed {row['train_seed']}" if len(seeds[row["run"]]) > 1 else name
+
+
+def _training_seeds(rows: Rows) -> dict[str, set[int]]:
+    seeds = defaultdict(set)
+    for row in rows:
+        seeds[row["run"]] |= {row["train_seed"]} - {None}
+    return seeds
 
 
 def _run(run: dict[str, Any], names: dict[str, str], scorings: Rows) -> dict[str, Any]:
@@ -138,6 +152,7 @@ def _run(run: dict[str, Any], names: dict[str, str], scorings: Rows) -> dict[str
         **run,
         **parsed,
         "label": names[run["run"]],
+        "usable": usable(run),
         "budget": budget(run["budget"]),
         "scoring": place,
         "spoiled": spoiled,

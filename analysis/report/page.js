@@ -40,8 +40,8 @@ class Browser {
 
   which(what) {
     this.what = what;
-    this.controls.hidden = this.refused.node.hidden = what === "refused";
-    this.pairs.node.hidden = what === "pairs" ? false : true;
+    this.controls.hidden = what === "refused";
+    this.pairs.node.hidden = what === "refused";
     this.refused.node.hidden = what === "pairs";
     this.ask({});
   }
@@ -169,13 +169,14 @@ function scoringChoice() {
 }
 
 const sections = [["runs", "Runs"], ["results", "Results"], ...(report.scorings.length ? [["plots", "Plots"], ["extremes", "Extremes"], ["pairs", "Pairs"]] : [])];
+main.before(el("nav", { "aria-label": "sections" }, el("b", {}, "QAQ"), sections.map(([id, text]) => el("a", { href: `#${id}` }, text)), scoringChoice()));
 main.replaceChildren(
-  el("nav", { "aria-label": "sections" }, el("b", {}, "QAQ"), sections.map(([id, text]) => el("a", { href: `#${id}` }, text)), scoringChoice()),
   summarySection(report), resultsSection(report), el("div", { id: "scoring" }),
   report.scorings.length ? "" : el("p.quiet", {}, "These logs hold no scores, so there is nothing to browse."));
 if (report.scorings.length) showScoring(0);
 
 document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") browser?.reader.close();
   if (event.key !== "/" || event.target.closest?.("input, select, textarea") || !browser) return;
   event.preventDefault();
   browser.search.focus();

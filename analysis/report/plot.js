@@ -33,7 +33,6 @@ class Plot {
     this.node = el("div.plot", {}, this.canvas, this.ring, this.tip);
     Object.assign(this, { onopen, onrange, near: -1 });
     new ResizeObserver(() => this.draw()).observe(this.node);
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
     this.canvas.addEventListener("pointermove", (event) => this.point(event));
     this.canvas.addEventListener("pointerleave", () => this.leave());
     this.canvas.addEventListener("blur", () => this.leave());

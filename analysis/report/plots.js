@@ -10,18 +10,18 @@ const PLOTS = {
     },
   },
   heteroscedastic: {
-    text: "RMI, log PPL(Q)", needs: ["rmi", "log_ppl_q", "decile"], x: "log_ppl_q", y: "rmi", xlabel: "log PPL(Q) (nats per token)",
+    text: "RMI vs log PPL(Q)", needs: ["rmi", "log_ppl_q", "decile"], x: "log_ppl_q", y: "rmi", xlabel: "log PPL(Q) (nats per token)",
     ylabel: "RMI (nats per token)", name: "RMI against log PPL(Q)", behind: deciles,
     note: () => "Vertical lines: deciles of PPL(Q). In each, the line is the median of RMI and the shade its 50 to 75% band, which stratified selection " +
       "keeps at a budget of 25%: simple queries (left) have little to gain from their answer, so one cut for all would throw them away.",
   },
   ifd: {
-    text: "RMI, IFD", needs: ["rmi", "ifd"], x: "ifd", y: "rmi", xlabel: "IFD = NLL(A|Q) / NLL(A)", ylabel: "RMI (nats per token)",
+    text: "RMI vs IFD", needs: ["rmi", "ifd"], x: "ifd", y: "rmi", xlabel: "IFD = NLL(A|Q) / NLL(A)", ylabel: "RMI (nats per token)",
     name: "RMI against IFD", behind: zero,
     note: (scoring) => `Spearman's rank correlation is ${number(spearman(scoring.columns.ifd, scoring.columns.rmi), 3)} over ${whole(scoring.count)} pairs.`,
   },
   disagreement: {
-    text: "strong, weak", needs: ["rank", "weak_rank"], x: "weak_rank", y: "rank", xspan: [-0.02, 1.02], yspan: [-0.02, 1.02],
+    text: "strong vs weak", needs: ["rank", "weak_rank"], x: "weak_rank", y: "rank", xspan: [-0.02, 1.02], yspan: [-0.02, 1.02],
     xlabel: "stratified rank of RMI, weak model", ylabel: "stratified rank of RMI, strong model", name: "Strong against weak rank", behind: regions,
     note: (scoring) => `Strong: ${scoring.scorer}; weak: ${scoring.weak}. Above the upper line Diff is over 0.1, the paper's Diff-High: only the strong model sees ` +
       "that query and answer belong together. Top right Sum is high, bottom left low.",
@@ -44,7 +44,7 @@ function deciles(context, plot) {
   for (const i of plot.order) if (!Number.isNaN(decile[i])) inside[decile[i]].push(i);
   inside.forEach((pairs, bin) => {
     const sorted = Float64Array.from(pairs, (i) => y[i]).sort();
-    const left = bin ? plot.toX(x[pairs[0]]) : plot.box.left, right = bin + 1 < bins ? plot.toX(x[inside[bin + 1][0]]) : plot.box.right;
+    const left = plot.toX(x[pairs[0]]), right = plot.toX(x[bin + 1 < bins ? inside[bin + 1][0] : pairs.at(-1)]);
     const [middle, upper] = [plot.toY(quantile(sorted, 0.5)), plot.toY(quantile(sorted, 0.75))];
     context.fillStyle = plot.colour("band");
     context.fillRect(left, upper, right - left, middle - upper);
@@ -119,6 +119,7 @@ function plotsSection(scoring, { open, list, listed }) {
     el("div.card", {}, legend, plot.node, note));
   section.listChanged = () => { if (asked.by === "listed") draw(); };
   section.plot = plot;
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   draw();
   return section;
 }

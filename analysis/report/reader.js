@@ -11,7 +11,6 @@ class Reader {
       el("header", {}, step(-1, "‹", "previous (left arrow)"), step(1, "›", "next (right arrow)"), this.where, this.closer), this.body);
     this.closed = closed;
     this.node.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") this.close();
       const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
       if (by && !event.target.closest("pre")) move(by);
     });
@@ -21,19 +20,36 @@ class Reader {
     if (this.node.hidden) this.from = document.activeElement;
     this.body.replaceChildren(...nodes);
     this.where.textContent = where;
-    this.node.hidden = false;
-    document.body.classList.add("reading-open");
+    if (this.node.hidden) this.toggle(true);
     this.node.scrollTop = 0;
     this.node.focus({ preventScroll: true });
     markWords(this.body, words);
   }
 
+  // Where it covers the page, the page behind it is out of reach.
+  toggle(open) {
+    const covers = open && matchMedia("(max-width: 999px)").matches;
+    inPlace(() => {
+      this.node.hidden = !open;
+      document.body.classList.toggle("reading-open", open);
+      for (const other of document.querySelectorAll("main, nav")) other.inert = covers;
+    });
+  }
+
   close() {
-    this.node.hidden = true;
-    document.body.classList.remove("reading-open");
+    if (this.node.hidden) return;
+    this.toggle(false);
     this.from?.focus({ preventScroll: true });
     this.closed();
   }
+}
+
+// Does `change`, which lays the page out anew, and keeps what stands in the middle of the window where it was.
+function inPlace(change) {
+  const anchor = document.elementFromPoint(innerWidth * 0.25, innerHeight * 0.5)?.closest("article, .card, section");
+  const before = anchor?.getBoundingClientRect().top;
+  change();
+  if (anchor) scrollBy({ top: anchor.getBoundingClientRect().top - before, behavior: "instant" });
 }
 
 // Everything known about a pair.
@@ -51,11 +67,10 @@ function texts(scoring, pair) {
 
 function badges(scoring, pair, all) {
   const kind = scoring.noise?.[pair];
-  const chosen = scoring.subsets.filter((subset) => subset.rank[pair] >= 0);
-  return [...(all ? scoring.subsets : chosen).map((subset) => (subset.rank[pair] < 0
-    ? el("span.badge.out", {}, `left out by ${subset.label}`)
-    : el("span.badge.in", {}, all ? `selected by ${subset.label}, rank ${whole(subset.rank[pair] + 1)}` : subset.label))),
-  kind && kind !== "clean" ? el("span.badge.noise", {}, `spoiled: ${kind}`) : null];
+  const chosen = scoring.subsets.filter((subset) => subset.rank[pair] >= 0), others = scoring.subsets.filter((subset) => subset.rank[pair] < 0);
+  return [kind && kind !== "clean" ? el("span.badge.noise", {}, `spoiled: ${kind}`) : null,
+    ...chosen.map((subset) => el("span.badge.in", {}, all ? `selected by ${subset.label}, rank ${whole(subset.rank[pair] + 1)}` : subset.label)),
+    all && others.length ? el("span.quiet.small", {}, `left out by ${others.map((subset) => subset.label).join(", ")}`) : null];
 }
 
 // The pair's values, each with its place among all pairs.

@@ -11,7 +11,7 @@ function table(columns, rows) {
 function distinct(report, name) { return [...new Set(report.runs.map((run) => run[name]).filter((value) => value !== null && value !== ""))]; }
 
 function summarySection(report) {
-  const scored = report.scorings[0], usable = report.runs.filter((run) => run.status === "complete" && !run.mark).length;
+  const scored = report.scorings[0], usable = report.runs.filter((run) => run.usable).length;
   const fact = (name, value, more) => el("div.fact", {}, el("dt", {}, name), el("dd", {}, value, more ? el("small", {}, more) : null));
   const refused = Object.values(report.data).reduce((sum, data) => sum + data.quarantine.length, 0);
   const list = (name) => distinct(report, name).join(", ") || "none";
@@ -22,20 +22,32 @@ function summarySection(report) {
       fact("records refused", whole(refused)),
       fact("scored by", list("scorer"), distinct(report, "weak").length ? `weak: ${list("weak")}` : null),
       fact("fine-tuned", list("target"), distinct(report, "train").length ? `recipe ${list("train")}` : null),
-      fact("measured on", list("benchmark"), distinct(report, "partial").join("; ") || null)),
+      fact("measured on", list("benchmark"), distinct(report, "partial").map((partial) => `${report.runs.filter((run) => run.partial === partial).length} of the runs: ${partial}`).join("; ") || null)),
     el("h2", {}, "Runs"), runsTable(report), missingCells(report));
 }
 
+// A column that says the same of every run is left to the facts above.
 function runsTable(report) {
-  const noise = report.runs.some((run) => run.spoiled);
-  const columns = [["run"], ["status"], ["seed", "number"], ["data"], ["pairs", "number"], ["selected", "number"],
-    ...(noise ? [["spoiled in data", "number"], ["in subset", "number"]] : []), ["scorer"], ["target"], ["recipe"], ["benchmark"], ["time", "number"], ["settings"]];
-  return table(columns, report.runs.map((run) => [
-    [el("b", {}, run.label), el("div.quiet.small", {}, [run.name, run.group].filter(Boolean).join(", "))], state(run), whole(run.seed), run.data,
-    whole(run.pairs), whole(run.selected),
-    ...(noise ? [run.spoiled ? percent(run.spoiled.in_data) : null, run.spoiled ? percent(run.spoiled.in_subset) : null] : []),
-    [run.scorer ?? "–", run.weak ? el("div.quiet.small", {}, `weak: ${run.weak}`) : null], run.target, run.train,
-    [run.benchmark || "–", run.partial ? el("div.quiet.small", {}, run.partial) : null], duration(run.seconds.total), settings(run)]));
+  const { runs } = report, differ = (name) => new Set(runs.map((run) => run[name])).size > 1;
+  const under = (text, more) => [text || "–", more ? el("div.quiet.small", {}, more) : null];
+  const columns = [
+    ["run", "", (run) => under(el("b", {}, run.label), differ("name") ? run.name : null)],
+    ["status", "", state],
+    ["seed", "number", (run) => whole(run.seed), differ("seed")],
+    ["sweep", "", (run) => run.group, differ("group")],
+    ["data", "", (run) => run.data, differ("data")],
+    ["pairs", "number", (run) => whole(run.pairs)],
+    ["selected", "number", (run) => whole(run.selected)],
+    ["spoiled in data", "number", (run) => run.spoiled && percent(run.spoiled.in_data), runs.some((run) => run.spoiled)],
+    ["in subset", "number", (run) => run.spoiled && percent(run.spoiled.in_subset), runs.some((run) => run.spoiled)],
+    ["scorer", "", (run) => under(run.scorer, run.weak && `weak: ${run.weak}`), differ("scorer") || differ("weak")],
+    ["target", "", (run) => run.target, differ("target")],
+    ["recipe", "", (run) => run.train, differ("train")],
+    ["benchmark", "", (run) => run.benchmark, differ("benchmark")],
+    ["time", "number", (run) => duration(run.seconds.total)],
+    ["settings", "", settings],
+  ].filter(([, , , wanted]) => wanted !== false);
+  return table(columns, runs.map((run) => columns.map(([, , cell]) => cell(run))));
 }
 
 function state(run) {
@@ -85,20 +97,21 @@ function forest(rows, report) {
   const ends = rows.flatMap((row) => [row.low ?? row.value, row.high ?? row.value]).filter((value) => value !== null);
   if (!ends.length) return el("p.quiet", {}, "Nothing could be measured.");
   const [low, high] = [Math.min(...ends), Math.max(...ends)], pad = (high - low || Math.abs(high) || 1) * 0.06;
-  const at = (value) => 300 * ((value - low + pad) / (high - low + 2 * pad)), base = rows.find((row) => row.base);
-  const whisker = (row) => svg("svg", { viewBox: "0 0 300 24", class: "forest", "aria-hidden": "true" },
-    ...(base ? [svg("line", { x1: at(base.value), x2: at(base.value), y1: 0, y2: 24, class: "base" })] : []),
+  const at = (value) => percent((value - low + pad) / (high - low + 2 * pad), 2);
+  const baseOf = (row) => rows.find((other) => other.base && other.tasks === row.tasks && other.value !== null);
+  const whisker = (row) => svg("svg", { class: "forest", "aria-hidden": "true" },
+    ...(baseOf(row) ? [svg("line", { x1: at(baseOf(row).value), x2: at(baseOf(row).value), y1: -8, y2: 32, class: "base" })] : []),
     ...(row.low === null ? [] : [svg("line", { x1: at(row.low), x2: at(row.high), y1: 12, y2: 12, class: "interval" })]),
     ...(row.value === null ? [] : [svg("circle", { cx: at(row.value), cy: 12, r: 5, class: row.base ? "value base" : "value" })]));
   return el("div", {}, table([["model"], ["95% interval", "draws"], ["value", "number"], ["count", "number"], ["tasks", "number"]], rows.map((row) => [
     [row.model, row.base ? el("div.quiet.small", {}, row.models) : null, row.mark ? el("div.mark", {}, row.mark) : null], whisker(row), row.text,
     row.of === null ? null : `${whole(row.count)} / ${whole(row.of)}`, whole(row.tasks)])),
-  el("p.note", {}, `Dots with 95% intervals; the dashed line is the base model. ${distinct(report, "target").join(", ")}; ${distinct(report, "data").join(", ")}.`));
+  el("p.note", {}, `Dots with 95% intervals; the dashed line is the base model on the same tasks. ${distinct(report, "target").join(", ")}; ${distinct(report, "data").join(", ")}.`));
 }
 
 function differences(rows) {
   if (!rows.length) return [];
   return [el("h3", {}, "Task by task"), table([["model"], ["less"], ["difference", "number"], ["won / lost / tied", "number"], ["p", "number"], ["tasks", "number"]],
-    rows.map((row) => [row.model, row.against, row.difference, row.tally, row.p, whole(row.tasks)])),
+    rows.map((row) => [row.model, row.against, row.difference.replaceAll("-", "−"), row.tally, row.p, whole(row.tasks)])),
   el("p.note", {}, "Shares in points. p is two-sided; no correction for the number of models compared.")];
 }
