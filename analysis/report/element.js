@@ -26,7 +26,7 @@ function choice(label, options, value, onchange) {
   const select = el("select", { onchange: () => onchange(select.value) },
     options.map(([key, text]) => el("option", { value: key }, text)));
   select.value = value;
-  return el("label.choice", {}, el("span", {}, label), select);
+  return el("label.choice", {}, label ? el("span", {}, label) : null, select);
 }
 
 // A row of buttons of which one is pressed.

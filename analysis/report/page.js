@@ -35,6 +35,7 @@ class Browser {
       ...(scoring.texts ? [["row", "row in the source"]] : [])];
     nodes.push(choice("sort by", orders, asked.sort, (sort) => this.ask({ sort })));
     nodes.push(choice("", [["up", "lowest first"], ["down", "highest first"]], "up", (way) => this.ask({ descending: way === "down" })));
+    nodes.at(-1).querySelector("select").setAttribute("aria-label", "direction");
     return nodes;
   }
 

@@ -80,7 +80,7 @@ function measures(scoring, pair) {
     const share = scoring.percentile(pair, name), bar = el("span.place");
     bar.style.setProperty("--at", percent(share));
     return el("tr", {}, el("th", { scope: "row", title: MEASURES[name][1] }, MEASURES[name][0]), el("td.number", {}, number(value(name), 3)),
-      el("td", {}, bar), el("td.quiet", {}, `above ${percent(share, 0)} of the pairs`));
+      el("td", {}, bar), el("td.quiet", {}, `above ${percent(share, 0)}`, el("span.more", {}, " of the pairs")));
   });
   const decile = Number.isNaN(value("decile")) ? [] : [el("p.quiet.small", {}, `decile ${value("decile") + 1} of 10 by PPL(Q)`)];
   return el("div", {}, el("table.measures", {}, el("tbody", {}, rows)), ...decile);
