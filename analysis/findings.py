@@ -1,11 +1,10 @@
 """What a report of runs says, as plain values from LOGS: the same for the HTML page and for W&B.
 
-Nothing is averaged and nothing left out: a run that must not be used stands there with its mark, a cell of a sweep that
-has no run is listed. A scoring is one set of pairs read by one scorer (or two); runs that share it differ in what they
+Nothing is averaged and nothing left out: a run that must not be used stands there with its mark, and a cell of a sweep that
+no run has as missing. A scoring is one set of pairs read by one scorer (or two); runs that share it differ in what they
 selected.
 """
 
-import itertools
 import json
 from collections import defaultdict
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from analysis.logs import Logs
 from qaq import report
 from qaq.select import base
 from qaq.tables import METRICS
@@ -23,9 +23,9 @@ DIGITS = 4  # of a metric, nats per token: finer than one reading of a pair repe
 Rows = list[dict[str, Any]]
 
 
-def findings(logs: Any) -> dict[str, Any]:
-    """Everything a report shows; `logs` has LOGS tables as attributes, None where the logs lack one."""
-    runs = _rows(logs.runs)
+def findings(logs: Logs) -> dict[str, Any]:
+    """Everything a report shows."""
+    runs = sorted(logs.runs.to_pylist(), key=_order)
     subsets = _subsets(logs.subsets)
     names = names_of(runs)
     data = {digest: _data(logs, digest) for digest in sorted({r["data_digest"] for r in runs if r["data_digest"]})}
@@ -33,12 +33,23 @@ def findings(logs: Any) -> dict[str, Any]:
     return {
         "title": title(runs),
         "runs": [_run(run, names, scorings) for run in runs],
-        "missing": missing(runs),
         "results": results(logs, runs, names),
         "comparisons": comparisons(logs, runs, names),
         "scorings": scorings,
         "data": data,
     }
+
+
+def _order(run: dict[str, Any]) -> tuple[Any, ...]:
+    """Runs that are alike stand together, the larger budget first."""
+    return (
+        run["data"] or "",
+        run["selector"] or "",
+        -float(run["budget"] or 0),
+        run["seed"] or 0,
+        run["name"] or "",
+        run["run"],
+    )
 
 
 def title(runs: Rows) -> str:
@@ -74,34 +85,18 @@ def budget(value: str | None) -> str:
     return f"{number:,.0f} pairs" if number > 1 else f"{100 * number:.4g}%"
 
 
-def missing(runs: Rows) -> list[str]:
-    """Cells of each sweep's grid (selector x budget x seed on the same data and target) without a run that counts."""
-    found = []
-    sweeps = defaultdict(list)
-    for run in runs:
-        if run["group"] and run["selector"]:
-            sweeps[tuple(run[name] or "" for name in ("group", "data", "target", "benchmark"))].append(run)
-    for (_, data, *_), sweep in sorted(sweeps.items()):
-        axes = [sorted({run[name] for run in sweep}, key=str) for name in ("selector", "budget", "seed")]
-        held = {(run["selector"], run["budget"], run["seed"]) for run in sweep if usable(run)}
-        for selector, share, seed in itertools.product(*axes):
-            if (selector, share, seed) not in held:
-                found.append(f"{selector} {budget(share)}, seed {seed}, on {data}")
-    return found
-
-
 def usable(run: dict[str, Any]) -> bool:
     """Whether a run's numbers may be used: complete and without a mark, unless that only names a part of the benchmark."""
     return run["status"] == "complete" and (run["mark"] is None or run["mark"].startswith("partial"))
 
 
-def results(logs: Any, runs: Rows, names: dict[str, str]) -> Rows:
+def results(logs: Logs, runs: Rows, names: dict[str, str]) -> Rows:
     """Rows of the table with intervals. A base model that several runs share stands there once."""
     rows, base_rows = [], set()
     order = {run["run"]: i for i, run in enumerate(runs)}
     marks = {run["run"]: run["mark"] for run in runs}
-    seeds = _training_seeds(_rows(logs.results))
-    for row in sorted(_rows(logs.results), key=lambda row: (row["selector"] != "base", order.get(row["run"], -1))):
+    seeds = _training_seeds(logs.results.to_pylist())
+    for row in sorted(logs.results.to_pylist(), key=lambda row: (row["selector"] != "base", order.get(row["run"], -1))):
         is_base = row["selector"] == "base"
         same = tuple(row[name] for name in ("models", "benchmark", "metric", "value", "low", "high", "tasks"))
         if is_base and same in base_rows:
@@ -113,16 +108,16 @@ def results(logs: Any, runs: Rows, names: dict[str, str]) -> Rows:
     return rows
 
 
-def comparisons(logs: Any, runs: Rows, names: dict[str, str]) -> Rows:
+def comparisons(logs: Logs, runs: Rows, names: dict[str, str]) -> Rows:
     """Each model less the one it is compared with, task by task."""
-    known, seeds = {run["run"] for run in runs}, _training_seeds(_rows(logs.comparisons))
+    known, seeds = {run["run"] for run in runs}, _training_seeds(logs.comparisons.to_pylist())
     return [
         {
             "run": row["run"], "model": _model(row, names, seeds), "against": row["against"], "benchmark": row["benchmark"],
             "metric": row["metric"], "difference": report.gain(row), "tally": report.tally(row),
             "p": report.p_value(row["p"]), "tasks": row["tasks"],
         }
-        for row in _rows(logs.comparisons) if row["run"] in known
+        for row in logs.comparisons.to_pylist() if row["run"] in known
     ]  # fmt: skip
 
 
@@ -159,13 +154,15 @@ def _run(run: dict[str, Any], names: dict[str, str], scorings: Rows) -> dict[str
     }
 
 
-def _in_use(runs: Rows, metrics: pa.Table | None) -> list[str]:
+def _in_use(runs: Rows, metrics: pa.Table) -> list[str]:
     """Digests of the scorings that have metrics, in the order of the first run of each."""
-    there = set() if metrics is None else set(pc.unique(metrics["scores"]).to_pylist())
+    there = set(pc.unique(metrics["scores"]).to_pylist())
     return [scores for scores in dict.fromkeys(run["scores"] for run in runs) if scores in there]
 
 
-def _scoring(logs: Any, scores: str, runs: Rows, subsets: dict[str, pa.Table], names: dict[str, str]) -> dict[str, Any]:
+def _scoring(
+    logs: Logs, scores: str, runs: Rows, subsets: dict[str, pa.Table], names: dict[str, str]
+) -> dict[str, Any]:
     metrics = logs.metrics.filter(pc.equal(logs.metrics["scores"], scores)).sort_by("id")
     using = [run for run in runs if run["scores"] == scores]
     values = {name: metrics[name].to_numpy().astype(np.float64) for name in METRICS.columns.names[1:]}
@@ -233,25 +230,22 @@ def _spoiled(noise: list[str] | None, order: tuple[int, ...]) -> dict[str, float
     return {"in_data": float(bad.mean()), "in_subset": float(bad[list(order)].mean())}
 
 
-def _subsets(table: pa.Table | None) -> dict[str, pa.Table]:
+def _subsets(table: pa.Table) -> dict[str, pa.Table]:
     """Each run's SUBSET, best first."""
-    if table is None:
-        return {}
     ordered = table.select(["run", "rank", "id"]).sort_by([("run", "ascending"), ("rank", "ascending")])
     return {run: ordered.filter(pc.equal(ordered["run"], run)) for run in pc.unique(ordered["run"]).to_pylist()}
 
 
-def _data(logs: Any, digest: str) -> dict[str, Any]:
+def _data(logs: Logs, digest: str) -> dict[str, Any]:
     """Texts of a data set by id, and what was refused; without texts where the logs hold none."""
     pairs, refused = _of(logs.pairs, digest), _of(logs.quarantine, digest)
     columns = ("id", "row", "query", "answer", "source")
     texts = {name: pairs[name].to_pylist() for name in columns} if pairs is not None else None
-    return {"pairs": texts, "quarantine": _rows(refused and refused.select(["row", "reason", "record"]))}
+    return {
+        "pairs": texts,
+        "quarantine": refused.select(["row", "reason", "record"]).to_pylist() if refused is not None else [],
+    }
 
 
 def _of(table: pa.Table | None, digest: str) -> pa.Table | None:
     return None if table is None else table.filter(pc.equal(table["data_digest"], digest))
-
-
-def _rows(table: pa.Table | None) -> Rows:
-    return [] if table is None else table.to_pylist()

@@ -1,10 +1,8 @@
-"""LOGS: the folder of plain tables that figures, tables, the report and the comparison read, and nothing else.
-
-Every table is sorted by its key; missing is null. A table that the logs do not have is None.
-"""
+"""LOGS: the plain tables that figures, tables, the report and the comparison read, and nothing else. Missing is null."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,27 +10,30 @@ import pyarrow.parquet as pq
 
 @dataclass(frozen=True)
 class Logs:
-    """The tables by name; `pairs` and `quarantine` hold texts, for the report only."""
+    """One field a table; the texts (pairs, quarantine) are None where they were not asked for."""
 
     runs: pa.Table
-    results: pa.Table | None = None
-    comparisons: pa.Table | None = None
-    metrics: pa.Table | None = None
-    subsets: pa.Table | None = None
-    training: pa.Table | None = None
-    noise: pa.Table | None = None
+    results: pa.Table
+    comparisons: pa.Table
+    metrics: pa.Table
+    subsets: pa.Table
     pairs: pa.Table | None = None
     quarantine: pa.Table | None = None
 
 
+def conform(**held: Any) -> Logs:
+    """Logs of these tables."""
+    return Logs(**held)
+
+
 def read(folder: Path) -> Logs:
-    """The tables that lie in `folder`."""
+    """What `write` wrote."""
     files = {field.name: folder / f"{field.name}.parquet" for field in fields(Logs)}
     return Logs(**{name: pq.read_table(file) for name, file in files.items() if file.is_file()})
 
 
 def write(logs: Logs, folder: Path) -> None:
-    """One Parquet file a table."""
+    """A Parquet file a table."""
     folder.mkdir(parents=True, exist_ok=True)
     for field in fields(Logs):
         if getattr(logs, field.name) is not None:

@@ -23,8 +23,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from analysis import logs as tables  # noqa: E402
+from analysis import logs  # noqa: E402
 from analysis.findings import findings  # noqa: E402
+from analysis.logs import Logs  # noqa: E402
 
 PARTS = Path(__file__).with_suffix("")
 SCRIPTS = ("element.js", "text.js", "model.js", "plot.js", "plots.js", "list.js", "reader.js", "tables.js", "page.js")
@@ -71,9 +72,13 @@ def main() -> None:
     print(f"{asked.out}: {len(text) / 1e6:.1f} MB")
 
 
-def read(sources: list[str]) -> tables.Logs:
-    """LOGS of the sources."""
-    return tables.read(Path(sources[0]))
+def read(sources: list[str]) -> Logs:
+    """LOGS with the texts: a folder that holds them, or what analysis/fetch.py finds in the sources."""
+    if len(sources) == 1 and (Path(sources[0]) / "runs.parquet").is_file():
+        return logs.read(Path(sources[0]))
+    from analysis.fetch import fetch
+
+    return fetch(sources, texts=True)
 
 
 if __name__ == "__main__":

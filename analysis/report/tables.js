@@ -1,6 +1,6 @@
 // What was run and what came out: the first two sections.
 
-const STATES = { complete: "good", "dry run": "quiet", interrupted: "warn", failed: "bad", killed: "bad" };
+const STATES = { complete: "good", "dry run": "quiet", interrupted: "warn", failed: "bad", killed: "bad", missing: "bad" };
 
 function table(columns, rows) {
   return el("div.wide", { tabIndex: 0, role: "region", "aria-label": "table" }, el("table", {},
@@ -23,7 +23,7 @@ function summarySection(report) {
       fact("scored by", list("scorer"), distinct(report, "weak").length ? `weak: ${list("weak")}` : null),
       fact("fine-tuned", list("target"), distinct(report, "train").length ? `recipe ${list("train")}` : null),
       fact("measured on", list("benchmark"), distinct(report, "partial").map((partial) => `${report.runs.filter((run) => run.partial === partial).length} of the runs: ${partial}`).join("; ") || null)),
-    el("h2", {}, "Runs"), runsTable(report), missingCells(report));
+    el("h2", {}, "Runs"), runsTable(report));
 }
 
 // A column that says the same of every run is left to the facts above.
@@ -69,12 +69,6 @@ function settings(run) {
     more.append(el("pre.code", { tabIndex: 0 }, coloured(JSON.stringify({ run: run.run, started: run.started, seconds, config, keys }, null, 2), "json")));
   });
   return more;
-}
-
-function missingCells(report) {
-  if (!report.missing.length) return null;
-  return el("details.missing", {}, el("summary", {}, `${report.missing.length} cell${report.missing.length > 1 ? "s" : ""} of the sweep without a usable run`),
-    el("ul", {}, report.missing.map((cell) => el("li", {}, cell))));
 }
 
 function resultsSection(report) {

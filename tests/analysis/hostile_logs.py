@@ -1,9 +1,9 @@
 """LOGS of a small sweep whose texts and names try everything that a page could mistake for markup."""
 
+import hashlib
 import json
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
+from analysis.logs import Logs  # noqa: E402
+from analysis.logs import conform as conform_logs  # noqa: E402
 from qaq import select  # noqa: E402
 from qaq.tables import COMPARISONS, METRICS, RESULTS, conform, pair_id  # noqa: E402
 
@@ -32,13 +34,14 @@ DATA, SCORES = "0123456789ab", "ba9876543210"
 CELLS = (("stratified", 0.25), ("stratified", 0.1), ("random", 0.25))
 
 
-def logs(pairs: int = 60, weak: bool = True) -> Any:
-    """The tables of three runs on the same scores, of which one failed, and a cell that nobody ran."""
+def logs(pairs: int = 60, weak: bool = True) -> Logs:
+    """The tables of three runs on the same scores, of which one failed, and of a cell that no run has."""
     texts = _texts(pairs)
     metrics = _metrics(texts["id"], weak)
     noise = pa.array(["clean" if i % 5 else ("swapped", "<b>echo</b>")[i % 2] for i in range(pairs)])
     runs = [_run(selector, budget, pairs, weak) for selector, budget in CELLS]
-    return SimpleNamespace(
+    runs.append({**runs[0], "run": "a" * 12, "seed": 1, "status": "missing", "scores": None, "selected": None})
+    return conform_logs(
         runs=pa.Table.from_pylist(runs),
         results=conform([row for run in runs for row in _results(run)], RESULTS),
         comparisons=conform([row for run in runs for row in _compared(run)], COMPARISONS),
@@ -72,7 +75,7 @@ def _metrics(ids: list[str], weak: bool) -> pa.Table:
 def _run(selector: str, budget: float, pairs: int, weak: bool) -> dict[str, Any]:
     failed = selector == "random"
     return {
-        "run": f"{selector[:6]}{budget}".encode().hex()[:12], "name": "</title><script>window.injected = 1</script>",
+        "run": hashlib.sha256(f"{selector} {budget}".encode()).hexdigest()[:12], "name": "</title><script>window.injected = 1</script>",
         "group": "sweep", "status": "failed" if failed else "complete", "mark": None, "cell": selector[:12],
         "selector": selector, "budget": str(budget), "seed": 0, "data": "<b>data</b>", "data_digest": DATA,
         "rows": pairs + 3, "pairs": pairs, "selected": None if failed else round(budget * pairs), "scorer": "scorer",
