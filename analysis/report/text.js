@@ -4,28 +4,31 @@
 const HIDDEN = /(?![\n\t\u200c\u200d])[\p{Cc}\p{Cf}\p{Cs}]/gu;
 const LONGEST_COLOURED = 60000; // characters; beyond it code is shown plain
 
+const words = (text) => new Set(text.split(" "));
 const FAMILIES = [
-  { names: /^(py|python\d*|rb|ruby|sh|bash|shell|zsh|yaml|yml|toml|r|perl|pl|make|makefile|dockerfile|elixir|julia|nim)$/, comment: "#[^\\n]*" },
-  { names: /^(sql|mysql|postgresql|sqlite|plsql|lua|haskell|hs|ada|vhdl|elm)$/, comment: "--[^\\n]*" },
-  { names: /^(html|xml|svg|vue|jsx-html|htm|xhtml)$/, comment: "<!--[\\s\\S]*?(?:-->|$)", markup: true },
-  { names: /./, comment: "//[^\\n]*|/\\*[\\s\\S]*?(?:\\*/|$)" },
+  {
+    names: /^(py|python\d*|rb|ruby|sh|bash|shell|zsh|yaml|yml|toml|r|perl|pl|make|makefile|dockerfile|elixir|julia|nim)$/, comment: "#[^\\n]*",
+    keywords: words("and as assert async await begin break case class continue def del do done elif else elsif end ensure esac except export False fi finally for " +
+      "from function global if import in is lambda local match module next nil None nonlocal not or pass raise require rescue return self then True try unless until " +
+      "when while with yield true false null"),
+  },
+  {
+    names: /^(sql|mysql|postgresql|sqlite|plsql|lua|haskell|hs|ada|vhdl|elm)$/, comment: "--[^\\n]*", anyCase: true,
+    keywords: words("add all alter and any as asc avg between by case check column constraint count create cross database default delete desc distinct do drop else " +
+      "elseif end exists foreign from full function group having if in index inner insert int integer into is join key left like limit local max min nil not null " +
+      "offset on or order outer primary references return right select set sum table then union unique update values varchar view when where while with"),
+  },
+  { names: /^(html|xml|svg|vue|htm|xhtml)$/, comment: "<!--[\\s\\S]*?(?:-->|$)", markup: true, keywords: new Set() },
+  {
+    names: /./, comment: "//[^\\n]*|/\\*[\\s\\S]*?(?:\\*/|$)",
+    keywords: words("abstract async await bool boolean break byte case catch char class const constexpr continue crate default defer delete do double else enum export " +
+      "extends extern false final finally float fn for foreach from func function go goto if impl implements import in include inline instanceof int interface let long " +
+      "loop match mod module mut namespace new nil null nullptr of override package private protected protocol pub public range return self short signed sizeof static " +
+      "string String struct super switch template this throw throws trait true try type typedef typename typeof undefined union unsigned use using val var virtual void " +
+      "volatile when where while yield"),
+  },
 ];
 const STRINGS = '"""[\\s\\S]*?(?:"""|$)|\'\'\'[\\s\\S]*?(?:\'\'\'|$)|"(?:\\\\.|[^"\\\\\\n])*"?|\'(?:\\\\.|[^\'\\\\\\n])*\'?|`(?:\\\\.|[^`\\\\])*`?';
-const KEYWORDS = new Set((
-  "abstract and as assert async await begin break case catch chan char class const constexpr continue crate def default defer del " +
-  "delete do done double elif else elsif end enum esac except export extends extern false False fi final finally float fn for " +
-  "foreach from func function global go goto if impl implements import in include inline instanceof int interface is lambda let " +
-  "local long loop match mod module mut namespace new next nil None nonlocal not null nullptr or package pass print private " +
-  "protected protocol public pub raise range require rescue return self short signed sizeof static string String struct super " +
-  "switch template then this throw throws trait true True try type typedef typename union unless unsigned until use using val " +
-  "var virtual void volatile when where while with yield"
-).split(" "));
-const SQL = new Set((
-  "add all alter and any as asc avg between by case check column constraint count create cross database default delete desc " +
-  "distinct drop else end exists foreign from full group having if in index inner insert int integer into is join key left like " +
-  "limit max min not null offset on or order outer primary references right select set sum table then union unique update " +
-  "values varchar view when where with"
-).split(" "));
 
 // Text as nodes: plain strings, and a marked span for each hidden character.
 function shown(text) {
@@ -87,7 +90,7 @@ function family(language, code) {
 // Code as nodes, coloured by kind of token.
 function coloured(code, language) {
   if (code.length > LONGEST_COLOURED) return shown(code);
-  const kind = family(language, code), sql = kind === FAMILIES[1];
+  const kind = family(language, code);
   const tag = kind.markup ? "|(</?[A-Za-z][\\w:-]*|/?>)" : "|($^)";
   const token = new RegExp(`(${kind.comment})|(${STRINGS})${tag}|(\\b\\d[\\w.]*)|([A-Za-z_]\\w*)(\\s*\\()?`, "g");
   const nodes = [];
@@ -101,7 +104,7 @@ function coloured(code, language) {
     else if (markup) put("keyword", markup);
     else if (digits) put("number", digits);
     else {
-      const keyword = !kind.markup && (KEYWORDS.has(word) || (sql && SQL.has(word.toLowerCase())));
+      const keyword = kind.keywords.has(kind.anyCase ? word.toLowerCase() : word);
       put(keyword ? "keyword" : found[6] && !kind.markup ? "call" : "", word);
       put("", found[6] ?? "");
     }
@@ -116,7 +119,7 @@ function reading(text) {
   if (!text) return [el("p.quiet", {}, "(empty)")];
   return blocks(text).map((block) => (block.code
     ? el("pre.code", { tabIndex: 0 }, el("code", {}, coloured(block.text, block.language)))
-    : el("div.prose", {}, shown(block.text.replace(/^\n+|\s+$/g, "")))));
+    : el("div.prose", {}, shown(block.text.replace(/^\n+|[ \t\n]+$/g, "")))));
 }
 
 // Marks the words of a search wherever they stand under `node`, without touching the document.
