@@ -94,7 +94,7 @@ class Browser {
     this.current = pair;
     const at = this.what === "pairs" ? this.listed.indexOf(pair) : -1;
     if (at >= 0) this.pairs.go(at);
-    plots?.plot.over(pair);
+    plots?.plot.open(pair);
     history.replaceState(null, "", `#pair=${this.scoring.ids[pair]}`);
     this.reader.show(pairNodes(this.scoring, pair), at < 0 ? "" : `${whole(at + 1)} of ${whole(this.listed.length)} in the list`, this.words);
   }
@@ -153,7 +153,10 @@ function extremesSection(scoring, open) {
 let plots = null, browser = null;
 
 function showScoring(at) {
-  const scoring = report.scorings[at], reader = new Reader((step) => browser.move(step), () => history.replaceState(null, "", "#"));
+  const scoring = report.scorings[at], reader = new Reader((step) => browser.move(step), () => {
+    plots?.plot.open(-1);
+    history.replaceState(null, "", "#");
+  });
   browser = new Browser(scoring, reader);
   const open = (pair) => browser.open(pair);
   const list = (range) => { browser.ask({ range }); browser.node.scrollIntoView({ behavior: "smooth" }); };

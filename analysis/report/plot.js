@@ -31,7 +31,7 @@ class Plot {
     this.tip = el("div.tip", { hidden: true });
     this.ring = el("div.ring", { hidden: true });
     this.node = el("div.plot", {}, this.canvas, this.ring, this.tip);
-    Object.assign(this, { onopen, onrange, near: -1 });
+    Object.assign(this, { onopen, onrange, near: -1, opened: -1 });
     new ResizeObserver(() => this.draw()).observe(this.node);
     this.canvas.addEventListener("pointermove", (event) => this.point(event));
     this.canvas.addEventListener("pointerleave", () => this.leave());
@@ -67,6 +67,7 @@ class Plot {
     this.spec.behind?.(context, this);
     if (!this.spec.y) this.bars(context);
     for (let group = 0; group < this.groups.colours.length; group++) this.points(context, group);
+    this.circle(this.opened);
   }
 
   // Positions of all points in pixels; those beyond the axis stand on its edge.
@@ -181,9 +182,7 @@ class Plot {
     if (pair < 0) return this.leave();
     this.bin = -1;
     this.near = pair;
-    this.canvas.style.cursor = "pointer";
-    this.ring.hidden = false;
-    this.ring.style.transform = `translate(${this.X[pair]}px, ${this.Y[pair]}px)`;
+    this.circle(pair);
     this.tell(this.spec.tell(pair), this.X[pair], this.Y[pair]);
   }
 
@@ -198,8 +197,20 @@ class Plot {
 
   leave() {
     Object.assign(this, { near: -1, bin: -1 });
-    this.tip.hidden = this.ring.hidden = true;
+    this.tip.hidden = true;
     this.canvas.style.cursor = "";
+    this.circle(this.opened);
+  }
+
+  // Rings the pair under the pointer, else the one that is open (-1: none).
+  circle(pair) {
+    this.ring.hidden = !(this.X && Number.isFinite(this.X[pair] + this.Y[pair]));
+    if (!this.ring.hidden) this.ring.style.transform = `translate(${this.X[pair]}px, ${this.Y[pair]}px)`;
+  }
+
+  open(pair) {
+    this.opened = pair;
+    this.leave();
   }
 
   choose() {

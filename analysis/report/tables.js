@@ -97,10 +97,16 @@ function forest(rows, report) {
     ...(baseOf(row) ? [svg("line", { x1: at(baseOf(row).value), x2: at(baseOf(row).value), y1: -8, y2: 32, class: "base" })] : []),
     ...(row.low === null ? [] : [svg("line", { x1: at(row.low), x2: at(row.high), y1: 12, y2: 12, class: "interval" })]),
     ...(row.value === null ? [] : [svg("circle", { cx: at(row.value), cy: 12, r: 5, class: row.base ? "value base" : "value" })]));
-  return el("div", {}, table([["model"], ["value", "number"], ["95% interval", "draws"], ["count", "number"], ["tasks", "number"]], rows.map((row) => [
-    [row.model, row.base ? el("div.quiet.small", {}, row.models) : null, row.mark ? el("div.mark", {}, row.mark) : null], row.text, whisker(row),
+  return el("div", {}, table([["model"], ["value", "number breaks"], ["95% interval", "draws"], ["count", "number"], ["tasks", "number"]], rows.map((row) => [
+    [row.model, row.base ? el("div.quiet.small", {}, row.models) : null, row.mark ? el("div.mark", {}, row.mark) : null], bounds(row.text), whisker(row),
     row.of === null ? null : `${whole(row.count)} / ${whole(row.of)}`, whole(row.tasks)])),
   el("p.note", {}, `Dots with 95% intervals; the dashed line is the base model on the same tasks. ${distinct(report, "target").join(", ")}; ${distinct(report, "data").join(", ")}.`));
+}
+
+// `value [low, high]`, which may break before the bracket and nowhere else.
+function bounds(text) {
+  const at = text.indexOf(" [");
+  return at < 0 ? text : [el("b", {}, text.slice(0, at)), " ", el("span.bounds", {}, text.slice(at + 1))];
 }
 
 function differences(rows) {
