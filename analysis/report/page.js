@@ -1,8 +1,11 @@
 // The page: sections in order, and the one state that the pairs' section keeps.
 
-const report = await unpack();
-report.scorings = report.scorings.map((raw) => new Scoring(raw, report.data[raw.data]));
 const main = document.getElementById("page");
+const report = await unpack().catch((error) => {
+  main.textContent = `This report could not be unpacked (${error}). It needs Chrome 105, Firefox 113, Safari 16.4 or newer.`;
+  throw error;
+});
+report.scorings = report.scorings.map((raw) => new Scoring(raw, report.data[raw.data]));
 const narrow = matchMedia("(max-width: 720px)");
 
 // The section that browses pairs and refused records.

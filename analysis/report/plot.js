@@ -40,7 +40,7 @@ class Plot {
     this.canvas.addEventListener("keydown", (event) => this.key(event));
   }
 
-  // spec: x, y (null: a histogram of x), labels, tell(pair) -> nodes of the tip, behind(context, plot); groups: of (index of
+  // spec: x, y (null: a histogram of x), labels, tell(pair) -> nodes of the tip, behind and front(context, plot); groups: of (index of
   // each pair's group, 0 in the background), colours.
   show(spec, groups) {
     Object.assign(this, { spec, groups });
@@ -67,6 +67,7 @@ class Plot {
     this.spec.behind?.(context, this);
     if (!this.spec.y) this.bars(context);
     for (let group = 0; group < this.groups.colours.length; group++) this.points(context, group);
+    this.spec.front?.(context, this);
     this.circle(this.opened);
   }
 
@@ -148,9 +149,9 @@ class Plot {
   }
 
   points(context, group) {
-    const few = this.order.length < 1500, radius = few ? 3.2 : 2;
+    const few = this.order.length < 1500, radius = few ? 3.2 : 1.5;
     context.fillStyle = context.strokeStyle = this.colour(this.groups.colours[group]);
-    context.globalAlpha = group ? 0.85 : few ? 0.6 : 0.4;
+    context.globalAlpha = few ? (group ? 0.85 : 0.6) : group ? 0.5 : 0.35;
     for (const i of this.order) if (this.groups.of[i] === group) mark(context, this.groups.shapes?.[group] ?? SHAPES[group], this.X[i], this.Y[i], radius + (group ? 0.4 : 0));
     context.globalAlpha = 1;
   }

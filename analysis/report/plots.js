@@ -11,7 +11,7 @@ const PLOTS = {
   },
   heteroscedastic: {
     text: "RMI vs log PPL(Q)", needs: ["rmi", "log_ppl_q", "decile"], x: "log_ppl_q", y: "rmi", xlabel: "log PPL(Q) (nats per token)",
-    ylabel: "RMI (nats per token)", name: "RMI against log PPL(Q)", behind: deciles,
+    ylabel: "RMI (nats per token)", name: "RMI against log PPL(Q)", behind: deciles, front: medians,
     note: () => "Vertical lines: deciles of PPL(Q). In each, the line is the median of RMI and the shade its 50 to 75% band, which stratified selection " +
       "keeps at a budget of 25%: simple queries (left) have little to gain from their answer, so one cut for all would throw them away.",
   },
@@ -37,26 +37,35 @@ function zero(context, plot) {
   context.setLineDash([]);
 }
 
+// Of each decile of PPL(Q): its ends on the axis, and where the median and the upper quartile of RMI lie, in pixels.
+function quartiles(plot) {
+  const { x, y, decile } = plot.spec, inside = [];
+  for (const i of plot.order) if (!Number.isNaN(decile[i])) (inside[decile[i]] ??= []).push(i);
+  return inside.filter(Boolean).map((pairs, bin, all) => {
+    const sorted = Float64Array.from(pairs, (i) => y[i]).sort();
+    return { left: plot.toX(x[pairs[0]]), right: plot.toX(x[bin + 1 < all.length ? all[bin + 1][0] : pairs.at(-1)]),
+      middle: plot.toY(quantile(sorted, 0.5)), upper: plot.toY(quantile(sorted, 0.75)) };
+  });
+}
+
 function deciles(context, plot) {
   zero(context, plot);
-  const { x, y, decile } = plot.spec, bins = 1 + Math.max(...decile.filter((value) => !Number.isNaN(value)));
-  const inside = Array.from({ length: bins }, () => []);
-  for (const i of plot.order) if (!Number.isNaN(decile[i])) inside[decile[i]].push(i);
-  inside.forEach((pairs, bin) => {
-    const sorted = Float64Array.from(pairs, (i) => y[i]).sort();
-    const left = plot.toX(x[pairs[0]]), right = plot.toX(x[bin + 1 < bins ? inside[bin + 1][0] : pairs.at(-1)]);
-    const [middle, upper] = [plot.toY(quantile(sorted, 0.5)), plot.toY(quantile(sorted, 0.75))];
-    context.fillStyle = plot.colour("band");
-    context.fillRect(left, upper, right - left, middle - upper);
-    context.strokeStyle = plot.colour("ink");
-    context.lineWidth = 1.5;
-    line(context, left, middle, right, middle);
-    context.lineWidth = 1;
-    context.strokeStyle = plot.colour("axis");
-    context.setLineDash([2, 4]);
-    if (bin) line(context, left, plot.box.top, left, plot.box.bottom);
-    context.setLineDash([]);
-  });
+  plot.quartiles = quartiles(plot);
+  context.fillStyle = plot.colour("band");
+  for (const { left, right, middle, upper } of plot.quartiles) context.fillRect(left, upper, right - left, middle - upper);
+  context.strokeStyle = plot.colour("axis");
+  context.setLineDash([2, 4]);
+  for (const { left } of plot.quartiles.slice(1)) line(context, left, plot.box.top, left, plot.box.bottom);
+  context.setLineDash([]);
+}
+
+// The medians stand before the points, with a rim that keeps them apart.
+function medians(context, plot) {
+  for (const [width, colour] of [[5, "card"], [2, "ink"]]) {
+    Object.assign(context, { lineWidth: width, strokeStyle: plot.colour(colour) });
+    for (const { left, right, middle } of plot.quartiles) line(context, left, middle, right, middle);
+  }
+  context.lineWidth = 1;
 }
 
 function regions(context, plot) {

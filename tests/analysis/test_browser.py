@@ -294,6 +294,20 @@ def test_only_the_rows_in_sight_are_on_the_page(page):
     assert len(texts(page, "#list-pairs .row")) < 30
 
 
+def test_ten_thousand_pairs_are_searched_and_scrolled(driver, tmp_path):
+    file = tmp_path / "large.html"
+    file.write_text(report.page(findings.findings(hostile_logs.logs(10_000))), encoding="utf-8")
+    page = opened(driver, file.as_uri(), *WIDE, "light")
+    assert texts(page, "#count") == ["10,000 of 10,000 pairs"]
+    search(page, '"query 9876:"')
+    assert texts(page, "#count") == ["1 of 10,000 pairs"]
+    search(page, "query")
+    page.execute_script("document.getElementById('list-pairs').scrollTop = 1e9")
+    wait(page, "return [...document.querySelectorAll('#list-pairs .row')].some((row) => row.ariaPosInSet === '10000')")
+    assert len(texts(page, "#list-pairs .row")) < 30
+    assert page.get_log("browser") == []
+
+
 def test_light_and_dark_follow_the_system_and_text_is_readable_in_both(page):
     colours = page.execute_script(
         "const style = getComputedStyle(document.body); return [style.color, style.backgroundColor]"
