@@ -5,7 +5,7 @@
 A SOURCE is a LOGS folder, or whatever analysis/fetch.py reads. The file needs nothing beside it: no network, no server; what
 it shows lies inside as compressed JSON and is put on the page as text, never as markup. Its policy (CSP) allows the page's
 own script by digest and nothing else, so even a hole in that would load and run nothing. The plots are about 400 lines of ours
-instead of plotly, which would add 4.8 MB to every report (all of the page but its data is 0.07 MB); code is coloured when it
+instead of plotly, which would add 4.8 MB to every report (all of the page but its data is 0.08 MB); code is coloured when it
 is opened, because Pygments reads 0.39 MB/s here, a minute for 10,000 pairs of 2 KB, and knows no language without a fence.
 """
 

@@ -76,9 +76,12 @@ class Browser {
       return;
     }
     const counts = new Map();
-    for (const { reason } of this.scoring.quarantine) counts.set(reason, 1 + (counts.get(reason) ?? 0));
+    for (const { reason } of this.scoring.quarantine) {
+      const kind = (reason ?? "no reason").split(/\d|"/)[0].trim(); // up to its first number: what differs in it only is one kind
+      counts.set(kind, 1 + (counts.get(kind) ?? 0));
+    }
     const most = [...counts].sort((a, b) => b[1] - a[1]).slice(0, 12);
-    this.chips.replaceChildren(...most.map(([reason, count]) => chip(`${oneLine(reason ?? "no reason", 0, 60)}: ${whole(count)}`, () => {
+    this.chips.replaceChildren(...most.map(([reason, count]) => chip(`${oneLine(reason)}: ${whole(count)}`, () => {
       this.search.value = `"${reason}"`;
       this.ask({ search: this.search.value });
     })));
@@ -124,7 +127,7 @@ function snippet(text, words) {
 }
 
 function refusedRow(refused) {
-  return [el("span.value", {}, el("span", {}, `row ${whole(refused.row)}`)),
+  return [el("span.value", {}, el("span.quiet.small", {}, "row"), el("span", {}, whole(refused.row))),
     el("span.snippets", {}, el("span.first", {}, oneLine(refused.reason ?? "no reason")), el("span.second", {}, oneLine(refused.record ?? "")))];
 }
 

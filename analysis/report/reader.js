@@ -95,5 +95,5 @@ function refusedNodes(refused) {
     // not JSON: that may be why it was refused; it is shown as it was found
   }
   return [el("div.badges", {}, el("span.badge.noise", {}, shown(refused.reason ?? "no reason"))), el("h4", {}, `Record at row ${whole(refused.row)}`),
-    el("pre.code", { tabIndex: 0 }, el("code", {}, coloured(text, "json")))];
+    el("pre.code.wrapped", { tabIndex: 0 }, el("code", {}, coloured(text, "json")))];
 }

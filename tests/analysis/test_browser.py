@@ -266,6 +266,7 @@ def test_refused_records_are_listed_with_their_reason_and_open(page):
     click(page, "#pairs [data-key=refused]")
     assert texts(page, "#count") == ["3 of 3 refused records"]
     assert texts(page, "#list-refused .first")[0] == "empty answer"
+    assert texts(page, "#pairs .chip")[0] == "empty answer: 1"
     search(page, "surrogate")
     assert texts(page, "#count") == ["1 of 3 refused records"]
     click(page, "#list-refused .row")
