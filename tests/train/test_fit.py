@@ -363,6 +363,20 @@ def test_a_loss_that_is_no_number_ends_the_training(tiny_model, tmp_path):
         run(tiny_model, tmp_path / "run", epochs=30, learning_rate=1e30, max_grad_norm=0.0)
 
 
+def test_a_gradient_that_is_no_number_ends_the_training_also_in_its_last_update(tiny_model, tmp_path, monkeypatch):
+    clip = Trainer._clip_grad_norm
+
+    def spoiled(self, model):
+        if self.state.global_step == 2:
+            next(model.parameters()).grad[0] = float("inf")
+        return clip(self, model)
+
+    monkeypatch.setattr(Trainer, "_clip_grad_norm", spoiled)
+    with pytest.raises(ValueError, match=r"gradient's norm is inf at step 3, .*train\.learning_rate"):
+        run(tiny_model, tmp_path / "run")
+    assert not (tmp_path / "run/model").exists()
+
+
 def test_settings_that_cannot_train_are_refused(tiny_model, tmp_path):
     for number, (name, value) in enumerate([("dtype", "float16"), ("batch_size", None), ("learning_rate", None)]):
         with pytest.raises(ValueError, match=f"train.{name}"):

@@ -33,8 +33,8 @@ class Record(TrainerCallback):
     """Writes {step, epoch, loss, learning_rate, grad_norm, tokens, tokens_per_second, share_of_peak, memory_bytes} at
     every update.
 
-    loss is in nats per completion token over the global batch; memory is the most this rank has held. A loss that is no
-    number ends the training.
+    loss is in nats per completion token over the global batch; memory is the most this rank has held. A loss or a gradient
+    that is no number ends the training.
     """
 
     def __init__(self, path: Path, progress: Progress, costs: Costs, device: str) -> None:
@@ -59,11 +59,12 @@ class Record(TrainerCallback):
             return
         if state.is_world_process_zero:
             self._keep(state.global_step, logs)
-        if not math.isfinite(logs["loss"]):
-            raise ValueError(
-                f"the loss is {logs['loss']} at step {state.global_step}, learning rate "
-                f"{logs['learning_rate']:.2e}: lower train.learning_rate, or use train.dtype=float32"
-            )
+        for name, value in (("loss", logs["loss"]), ("gradient's norm", float(logs["grad_norm"]))):
+            if not math.isfinite(value):  # of a gradient: the update it makes spoils the weights, the last one unseen
+                raise ValueError(
+                    f"the {name} is {value} at step {state.global_step}, learning rate "
+                    f"{logs['learning_rate']:.2e}: lower train.learning_rate, or use train.dtype=float32"
+                )
 
     def _keep(self, step: int, logs: dict[str, float]) -> None:
         seconds = max(time.monotonic() - self.start, 1e-9)
