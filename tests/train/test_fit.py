@@ -252,6 +252,14 @@ def test_a_deepspeed_setting_that_would_change_the_result_under_the_same_key_is_
         run(tiny_model, tmp_path / "run", deepspeed={"zero_optimization": {"stage": 1}, "optimizer": {"type": "Lamb"}})
 
 
+@pytest.mark.parametrize(
+    "lossy", [{"zero_quantized_gradients": True}, {"zenflow": {"topk_ratio": 0.1}}, {"compute_grad_norm": False}]
+)
+def test_what_deepspeed_rounds_or_delays_is_refused_too(tiny_model, tmp_path, lossy):
+    with pytest.raises(ValueError, match=rf"zero_optimization\.{next(iter(lossy))} changes what is learned"):
+        run(tiny_model, tmp_path / "run", deepspeed={"zero_optimization": {"stage": 2, **lossy}})
+
+
 def test_a_build_that_fails_after_training_finds_the_whole_record_again(tiny_model, plain, tmp_path):
     out = tmp_path / "run"
     run(tiny_model, out)
@@ -359,7 +367,7 @@ def test_bfloat16_follows_float32(tiny_model, plain, tmp_path):
 
 
 def test_a_loss_that_is_no_number_ends_the_training(tiny_model, tmp_path):
-    with pytest.raises(ValueError, match=r"loss is (nan|inf).*train\.learning_rate"):
+    with pytest.raises(ValueError, match=r"(loss|norm) is (nan|inf).*train\.learning_rate"):
         run(tiny_model, tmp_path / "run", epochs=30, learning_rate=1e30, max_grad_norm=0.0)
 
 
