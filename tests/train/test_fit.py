@@ -334,6 +334,7 @@ def test_the_result_loads_and_keeps_tokenizer_and_template(tiny_model, plain):
     assert tokenizer.chat_template == source.chat_template
     assert tokenizer.get_vocab() == source.get_vocab()
     assert not torch.equal(model.get_input_embeddings().weight, before.get_input_embeddings().weight)
+    assert model.config.use_cache == before.config.use_cache
 
 
 def test_the_weights_are_saved_in_the_dtype_of_the_settings(tiny_model, plain, tmp_path):

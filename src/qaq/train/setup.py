@@ -103,6 +103,7 @@ def arguments(settings: dict[str, Any], device: str, work: Path, split: Split, s
         ddp_timeout=6 * 3600,  # seconds: the others wait while the first rank checks a large checkpoint on a slow disk
         bf16=settings["dtype"] == "bfloat16" and not settings["deepspeed"],  # arithmetic only, see `load`
         activation_checkpointing=settings["gradient_checkpointing"],
+        use_cache=True,  # what the saved config.json says to who generates; the passes here ask for none
         seed=settings["seed"],
         use_cpu=device == "cpu",
         dataloader_pin_memory=device != "cpu",
