@@ -23,6 +23,11 @@ def check(cfg: DictConfig) -> None:
     _check_budget(cfg.budget)
     _in_range("data.noise", cfg.data.noise, 0, 1)
     _in_range("train.warmup", cfg.train.warmup, 0, 1)
+    _in_range("train.weight_decay", cfg.train.weight_decay, 0, 1)
+    if cfg.train.adapter is not None:
+        _in_range("train.adapter.dropout", cfg.train.adapter.dropout, 0, 1)
+    if cfg.train.max_grad_norm < 0:
+        raise ValueError(f"train.max_grad_norm={cfg.train.max_grad_norm}: give a number above 0, or 0 for no limit")
     _in_range("estimate.flops_share", cfg.estimate.flops_share, 0.01, 1)
     _in_range("estimate.bandwidth_share", cfg.estimate.bandwidth_share, 0.01, 1)
     _in_range("evaluate.temperature", cfg.evaluate.temperature, 0, 10)
@@ -43,6 +48,8 @@ def check(cfg: DictConfig) -> None:
         raise ValueError(
             f"train.seeds={list(cfg.train.seeds)}: give one or more different whole numbers, a training for each"
         )
+    if not all(0 <= seed < 2**32 for seed in cfg.train.seeds):
+        raise ValueError(f"train.seeds={list(cfg.train.seeds)}: numpy takes whole numbers from 0 to 2**32 - 1")
     _check_launch(cfg.launch)
     for option in ("scorer.model", "scorer.weak", "target"):
         spec = OmegaConf.select(cfg, option)
@@ -54,9 +61,10 @@ def _check_launch(launch: DictConfig) -> None:
     _in_range("launch.port", launch.port, 1024, 65535)
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", launch.device):
         raise ValueError(f"launch.device={launch.device}: give auto, cpu, cuda or cuda:N")
-    if launch.workers > 1 and launch.device.startswith("cuda:"):
-        raise ValueError(f"launch.device={launch.device} is one GPU for launch.workers={launch.workers}: leave it at auto, and "
-                         "name the GPUs in CUDA_VISIBLE_DEVICES")  # fmt: skip
+    for option in ("workers", "ranks"):
+        if launch[option] > 1 and launch.device.startswith("cuda:"):
+            raise ValueError(f"launch.device={launch.device} is one GPU for launch.{option}={launch[option]}: leave it at auto, "
+                             "and name the GPUs in CUDA_VISIBLE_DEVICES")  # fmt: skip
 
 
 def _check_stages(stages: list[str]) -> None:

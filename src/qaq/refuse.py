@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from qaq import config, evaluate, launch, models, ranges, score, select
 from qaq.data import noise
 from qaq.store import canonical
+from qaq.train import plan, setup
 from qaq.train.recipe import recipe
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -99,7 +100,9 @@ def _check_rooms(cfg: DictConfig) -> None:
         if spec:
             models.check(spec)
     if {"train", config.ESTIMATE} & set(cfg.stages) and cfg.budget <= 1 and select.uses_budget(values["selector"]):
-        recipe(canonical(values["train"]), cfg.budget)
+        settings = recipe(canonical(values["train"]), cfg.budget)
+        setup.check(settings)
+        plan.split(settings["batch_size"], settings["micro_batch_size"], cfg.launch.nodes * cfg.launch.ranks)
 
 
 def _check_options(overrides: list[str], known: DictConfig) -> None:

@@ -252,6 +252,14 @@ def test_a_deepspeed_setting_that_would_change_the_result_under_the_same_key_is_
         run(tiny_model, tmp_path / "run", deepspeed={"zero_optimization": {"stage": 1}, "optimizer": {"type": "Lamb"}})
 
 
+@pytest.mark.parametrize(
+    "lossy", [{"zero_quantized_gradients": True}, {"zenflow": {"topk_ratio": 0.1}}, {"compute_grad_norm": False}]
+)
+def test_what_deepspeed_rounds_or_delays_is_refused_too(tiny_model, tmp_path, lossy):
+    with pytest.raises(ValueError, match=rf"zero_optimization\.{next(iter(lossy))} changes what is learned"):
+        run(tiny_model, tmp_path / "run", deepspeed={"zero_optimization": {"stage": 2, **lossy}})
+
+
 def test_a_build_that_fails_after_training_finds_the_whole_record_again(tiny_model, plain, tmp_path):
     out = tmp_path / "run"
     run(tiny_model, out)
@@ -326,6 +334,7 @@ def test_the_result_loads_and_keeps_tokenizer_and_template(tiny_model, plain):
     assert tokenizer.chat_template == source.chat_template
     assert tokenizer.get_vocab() == source.get_vocab()
     assert not torch.equal(model.get_input_embeddings().weight, before.get_input_embeddings().weight)
+    assert model.config.use_cache == before.config.use_cache
 
 
 def test_the_weights_are_saved_in_the_dtype_of_the_settings(tiny_model, plain, tmp_path):
@@ -359,8 +368,22 @@ def test_bfloat16_follows_float32(tiny_model, plain, tmp_path):
 
 
 def test_a_loss_that_is_no_number_ends_the_training(tiny_model, tmp_path):
-    with pytest.raises(ValueError, match=r"loss is (nan|inf).*train\.learning_rate"):
+    with pytest.raises(ValueError, match=r"(loss|norm) is (nan|inf).*train\.learning_rate"):
         run(tiny_model, tmp_path / "run", epochs=30, learning_rate=1e30, max_grad_norm=0.0)
+
+
+def test_a_gradient_that_is_no_number_ends_the_training_also_in_its_last_update(tiny_model, tmp_path, monkeypatch):
+    clip = Trainer._clip_grad_norm
+
+    def spoiled(self, model):
+        if self.state.global_step == 2:
+            next(model.parameters()).grad[0] = float("inf")
+        return clip(self, model)
+
+    monkeypatch.setattr(Trainer, "_clip_grad_norm", spoiled)
+    with pytest.raises(ValueError, match=r"gradient's norm is inf at step 3, .*train\.learning_rate"):
+        run(tiny_model, tmp_path / "run")
+    assert not (tmp_path / "run/model").exists()
 
 
 def test_settings_that_cannot_train_are_refused(tiny_model, tmp_path):

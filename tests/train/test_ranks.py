@@ -54,7 +54,7 @@ def alone(tiny_model, tmp_path_factory):
     return train(tiny_model, tmp_path_factory.mktemp("alone"), 1, "none")
 
 
-@pytest.mark.parametrize("engine", ["none", "zero1", "zero2", "zero3"])
+@pytest.mark.parametrize("engine", ["none", "zero0", "zero1", "zero2", "zero3"])
 def test_two_ranks_learn_what_one_process_learns(tiny_model, alone, tmp_path, engine):
     losses, weights = train(tiny_model, tmp_path, 2, engine)
     assert losses == pytest.approx(alone[0], abs=1e-4)
@@ -78,7 +78,7 @@ def test_one_rank_on_deepspeed_learns_the_same_and_needs_no_launcher(tiny_model,
     assert train(tiny_model, tmp_path, 1, "zero2")[0] == pytest.approx(alone[0], abs=1e-4)
 
 
-@pytest.mark.parametrize("engine", ["none", "zero2", "zero3"])
+@pytest.mark.parametrize("engine", ["none", "zero0", "zero2", "zero3"])
 def test_other_ranks_go_on_from_a_checkpoint_with_the_same_batch(tiny_model, alone, tmp_path, engine):
     train(tiny_model, tmp_path, 2, engine)
     (tmp_path / "training.jsonl").rename(tmp_path / "work/training.jsonl")  # as if killed before the model was saved

@@ -81,3 +81,10 @@ def test_how_rows_are_read_is_no_part_of_a_result_unless_dropout_is_drawn_on_the
     assert told(0.1, 1) != told(0.1, 8)
     assert told(0.1, 1) != told(0.1, 1, micro_batch_size=1)
     assert determining(settings(seed=0), 1) != determining(settings(seed=1), 1)
+
+
+def test_what_a_recipe_did_not_use_is_no_part_of_a_result():
+    given = {**settings(), "seed": 0}
+    assert determining(recipe({**given, "interpolate": True}, 0.25), 1) == determining(recipe(given, 0.25), 1)
+    assert determining({**given, "updates": 9, "epochs": 1}, 1) == determining({**given, "updates": 9, "epochs": 3}, 1)
+    assert determining({**given, "epochs": 1}, 1) != determining(given, 1)

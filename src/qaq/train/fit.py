@@ -170,7 +170,7 @@ def _newest(trainer: "Trainer", work: Path) -> tuple[Path, dict[str, Any]] | Non
     if engine != ours:
         raise ValueError(f"{folder.name} was written with train/deepspeed={engine}, this run has {ours}: go on as it was "
                          f"begun, or start over by removing {work}")  # fmt: skip
-    if manifest["ranks"] != trainer.facts["ranks"] and engine != "none":
+    if manifest["ranks"] != trainer.facts["ranks"] and engine not in ("none", "zero0"):  # nothing is divided there
         _share_anew(trainer, folder, manifest)
     if first:
         log.info("training goes on from step %d (%s)", manifest["step"], folder)

@@ -33,7 +33,10 @@ def recipe(settings: dict[str, Any], share: float) -> dict[str, Any]:
 def determining(settings: dict[str, Any], ranks: int) -> dict[str, Any]:
     """What of a training's settings its result follows from. How rows are read is no part of it, unless an adapter's dropout
     is drawn while they are."""
-    found = {**identity({**settings, "name": None, "seeds": None}, TrainConfig), "seed": settings["seed"]}
+    spent = {"name": None, "seeds": None, "interpolate": None}  # what has become a number, or never was one
+    if settings["updates"]:
+        spent["epochs"] = None  # nobody reads it then
+    found = {**identity({**settings, **spent}, TrainConfig), "seed": settings["seed"]}
     if (settings["adapter"] or {}).get("dropout"):
         found["read"] = {
             "micro_batch_size": settings["micro_batch_size"],

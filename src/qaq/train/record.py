@@ -33,8 +33,8 @@ class Record(TrainerCallback):
     """Writes {step, epoch, loss, learning_rate, grad_norm, tokens, tokens_per_second, share_of_peak, memory_bytes} at
     every update.
 
-    loss is in nats per completion token over the global batch; memory is the most this rank has held. A loss that is no
-    number ends the training.
+    loss is in nats per completion token over the global batch; memory is the most this rank has held. A loss or a gradient
+    that is no number ends the training.
     """
 
     def __init__(self, path: Path, progress: Progress, costs: Costs, device: str) -> None:
@@ -57,19 +57,22 @@ class Record(TrainerCallback):
         """Keeps the line of an update; the summary that ends a training has no `loss` and passes by."""
         if "loss" not in logs:
             return
+        norm = logs.get("grad_norm")  # DeepSpeed without ZeRO does not say
+        norm = None if norm is None else float(norm)
         if state.is_world_process_zero:
-            self._keep(state.global_step, logs)
-        if not math.isfinite(logs["loss"]):
-            raise ValueError(
-                f"the loss is {logs['loss']} at step {state.global_step}, learning rate "
-                f"{logs['learning_rate']:.2e}: lower train.learning_rate, or use train.dtype=float32"
-            )
+            self._keep(state.global_step, logs, norm)
+        for name, value in (("loss", logs["loss"]), ("gradient's norm", norm or 0.0)):
+            if not math.isfinite(value):  # of a gradient: the update it makes spoils the weights, the last one unseen
+                raise ValueError(
+                    f"the {name} is {value} at step {state.global_step}, learning rate "
+                    f"{logs['learning_rate']:.2e}: lower train.learning_rate, or use train.dtype=float32"
+                )
 
-    def _keep(self, step: int, logs: dict[str, float]) -> None:
+    def _keep(self, step: int, logs: dict[str, float], norm: float | None) -> None:
         seconds = max(time.monotonic() - self.start, 1e-9)
         tokens = int(self.costs.tokens[step - 1])
         line = {"step": step, "epoch": float(self.costs.epoch[step - 1]), "loss": logs["loss"],
-                "learning_rate": logs["learning_rate"], "grad_norm": float(logs["grad_norm"]), "tokens": tokens,
+                "learning_rate": logs["learning_rate"], "grad_norm": norm, "tokens": tokens,
                 "tokens_per_second": tokens / seconds,
                 "share_of_peak": self.costs.share(step, seconds), "memory_bytes": hardware.peak(self.device)}  # fmt: skip
         with self.path.open("a", encoding="utf-8") as out:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _DEEPSPEED = {"zero_optimization", "comms_logger", "wall_clock_breakdown", "steps_per_print", "aio"}
+# of zero_optimization: what rounds or delays the exchange (deepspeed/runtime/zero/config.py)
+_LOSSY = ("zero_quantized_weights", "zero_quantized_nontrainable_weights", "zero_quantized_gradients", "zenflow")
 
 
 def check(settings: dict[str, Any]) -> None:
@@ -37,6 +39,13 @@ def check(settings: dict[str, Any]) -> None:
     if foreign:
         raise ValueError(f"train.deepspeed.{min(foreign)}: only {', '.join(sorted(_DEEPSPEED))} may be set there; what changes the "
                          "result is set by the recipe's own options, and is part of the result's key")  # fmt: skip
+    zero = (settings["deepspeed"] or {}).get("zero_optimization")
+    if settings["deepspeed"] and (zero or {}).get("stage") not in (0, 1, 2, 3):
+        raise ValueError("train.deepspeed needs zero_optimization.stage, 0 to 3 (train/deepspeed=none: no DeepSpeed)")
+    lossy = [name for name in _LOSSY if (zero or {}).get(name)]
+    if lossy or (zero or {}).get("compute_grad_norm") is False:
+        raise ValueError(f"train.deepspeed.zero_optimization.{(lossy or ['compute_grad_norm'])[0]} changes what is learned, and is no "
+                         "part of the result's key: leave it out")  # fmt: skip
     if settings["adapter"] and engine(settings["deepspeed"]) == "zero3":
         raise ValueError(
             "train.adapter with train/deepspeed=zero3: an adapter cannot be merged into divided weights; use zero2"
@@ -94,6 +103,7 @@ def arguments(settings: dict[str, Any], device: str, work: Path, split: Split, s
         ddp_timeout=6 * 3600,  # seconds: the others wait while the first rank checks a large checkpoint on a slow disk
         bf16=settings["dtype"] == "bfloat16" and not settings["deepspeed"],  # arithmetic only, see `load`
         activation_checkpointing=settings["gradient_checkpointing"],
+        use_cache=True,  # what the saved config.json says to who generates; the passes here ask for none
         seed=settings["seed"],
         use_cpu=device == "cpu",
         dataloader_pin_memory=device != "cpu",
