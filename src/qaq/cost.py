@@ -24,8 +24,10 @@ _WEIGHT, _GRADIENT, _MOMENTS, _AUTOCAST = 4, 4, 8, 2
 # DeepSpeed's defaults, in numbers: gradients that are reduced at once, and weights that ZeRO-3 keeps gathered
 # (deepspeed/runtime/zero/config.py, reduce_bucket_size and stage3_max_live_parameters)
 _BUCKET, _LIVE = 5e8, 1e9
-# of a logit of training: bf16, float32, its log-probability, and their gradients
+# of a logit of training on a CPU: bf16, float32, its log-probability, and their gradients
 _LOGIT_BYTES = 16
+# On a GPU TRL holds a tile of the logits, (tokens, words) at once (trl/kernels/chunked_logprob.py)
+_TILE = 4096, 32768
 _LOGITS_AT_ONCE = 2**24 * 4 * 2  # scoring holds that many bytes of logits, and of their log-probabilities
 
 
@@ -147,18 +149,28 @@ def training_memory(model: Shape, checkpointing: bool, mixed: bool, ranks: int =
     rank each holds the frozen weights, in the arithmetic's format, and its states are not divided: they are small.
 
     In bf16 arithmetic a token keeps, a layer, about 26 D bytes (two norms in float32, and the inputs of the matrices),
-    8 Q + 8 K (queries, keys and values before and after the rotation) and 8 F.
+    8 Q + 8 K (queries, keys and values before and after the rotation) and 8 F. The logits are a GPU's: a tile at a time, computed
+    again for the backward, with a float32 gradient of the head and of the last hidden states; a CPU's: `whole_logits`.
     """
     layer = (26 * model.hidden + 8 * model.query + 8 * model.key + 8 * model.mlp) * (1 if mixed else 2)
     kept = model.layers * 4 * model.hidden + layer if checkpointing else model.layers * layer
-    token = kept + model.vocabulary * _LOGIT_BYTES
+    token = kept + 12 * model.hidden  # the states that are projected, their copy without the prompt, their gradient
+    tokens, words = _TILE[0], min(_TILE[1], model.vocabulary)
+    tile = words * (tokens + model.hidden) * (_AUTOCAST if mixed else _WEIGHT)
     if adapter:
         frozen = model.parameters * (_AUTOCAST if mixed else _WEIGHT)
-        return Memory(frozen + adapter_parameters(model, adapter) * (_WEIGHT + _GRADIENT + _MOMENTS), token)
+        states = adapter_parameters(model, adapter) * (_WEIGHT + _GRADIENT + _MOMENTS)
+        return Memory(frozen + states + tile, token)
     zero = (deepspeed or {}).get("zero_optimization", {})
     device, host = (size * model.parameters for size in divided(ranks, deepspeed))
     undivided = device if ranks == 1 and not zero.get("stage") else 0.0
-    return Memory(device + _gathered(model, mixed, zero) + _copies(model, mixed, zero), token, undivided, host)
+    head = tile + model.head * _GRADIENT
+    return Memory(device + _gathered(model, mixed, zero) + _copies(model, mixed, zero) + head, token, undivided, host)
+
+
+def whole_logits(model: Shape) -> float:
+    """Bytes of a learned token's logits where training holds all of them: on a CPU (`qaq.train.trainer`)."""
+    return model.vocabulary * _LOGIT_BYTES
 
 
 def adapter_parameters(model: Shape, rank: int) -> int:

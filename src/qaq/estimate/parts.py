@@ -124,7 +124,7 @@ def training(job: Job, pairs: Pairs, timed: bool = True) -> Part:
     once = {**settings, "seed": settings["seeds"][0], "deepspeed": None}  # timed here, in one process
     ask = {"rows": str(pairs.file), "settings": once, "window": shape.window}
     with tempfile.TemporaryDirectory(dir=job.dir) as scratch:
-        alone = _plain(cost.training_memory(*sizes, adapter=adapter))
+        alone = {**_plain(cost.training_memory(*sizes, adapter=adapter)), "logits": cost.whole_logits(shape)}
         found = _measured(job, "qaq.train.measure", model, {**ask, "needed": alone}, Path(scratch), timed)
         rows = read(Path(scratch) / "rows.parquet")
     tokens, learned = rows["tokens"].to_numpy(), rows["learned"].to_numpy()

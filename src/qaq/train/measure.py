@@ -25,7 +25,7 @@ _HEAP_GROWS = 1.4
 
 
 def measure(request: dict[str, Any]) -> None:
-    """`request`: {model, rows, settings (as for `fit`), needed {fixed, token: bytes}, seconds, weights, device, out}.
+    """`request`: {model, rows, settings (as for `fit`), needed {fixed, token, logits: bytes}, seconds, weights, device, out}.
 
     Writes rows.parquet (tokens and learned tokens of each row that will be trained on), counts.json and, where
     `weights` says they are there, measured.json: {padded: padded tokens a row, token: seconds a padded token, optimizer:
@@ -64,7 +64,8 @@ def _measured(request: dict[str, Any], tokenizer: Any, rows: list[Row]) -> dict[
     longest = max(len(row.ids) for row in rows)
     setup.one_device(request["device"])
     device = models.device(request["device"]).partition(":")[0]  # the one that is left to see
-    if reason := hardware.lacking(needed["fixed"] + micro * longest * needed["token"], device):
+    token = needed["token"] + (needed["logits"] if device == "cpu" else 0)
+    if reason := hardware.lacking(needed["fixed"] + micro * longest * token, device):
         return {"not_measured": reason}
     batch = micro * min(whole.passes, _PASSES)
     chosen = spread(rows, _ROWS)
