@@ -9,11 +9,12 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from qaq import config, evaluate, launch, models, ranges, score, select
@@ -39,14 +40,14 @@ def check(overrides: list[str], sweep: bool) -> int | None:
             if override.is_sweep_override():
                 raise ValueError(f"{override.input_line} has several values: put -m before it for a sweep, or quote a value "
                                  f"that holds a comma: \"{override.key_or_group}='...'\"")  # fmt: skip
-        _check_job([o.input_line for o in asked if not _is_hydras(o)])
+        _check_job([o.input_line for o in asked if not _is_hydras(o)], sweep=False)
         return None
     for override in params:
         _check_name(override)
     # The sweeper's own arithmetic: what is asked for takes the place of what the configuration sweeps.
     jobs = BasicSweeper.split_arguments([o for o in [*params, *asked] if not _is_hydras(o)], None)[0]
     for job in jobs:
-        _check_job(job)
+        _check_job(job, sweep=True)
     return len(jobs)
 
 
@@ -106,12 +107,16 @@ def _check_name(override: Override) -> None:
         raise ValueError(f"{override.input_line}: options cannot be removed; set them to another value")
 
 
-def _check_job(overrides: list[str]) -> None:
+def _check_job(overrides: list[str], sweep: bool) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         try:
             if any(o.startswith("+") for o in overrides):  # Hydra would add what does not exist
                 _check_options(overrides)
-            cfg = compose("config", overrides)
+            cfg = compose("config", overrides, return_hydra_config=True)
+            HydraConfig.instance().set_config(cfg)  # for options that follow from the sweep's directory
+            ahead = cfg.hydra.sweep.dir if sweep else None
+            with open_dict(cfg):
+                del cfg["hydra"]
             OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
         except MissingMandatoryValue as error:
             raise ValueError(f"{error.full_key} has no value yet: add {error.full_key}=...") from error
@@ -119,7 +124,7 @@ def _check_job(overrides: list[str]) -> None:
             _check_options(overrides)  # a misspelt name has a better answer
             raise ValueError(_last(error)) from error
     ranges.check(cfg)
-    _check_rooms(cfg)
+    _check_rooms(cfg, ahead)
     try:
         select.check(OmegaConf.to_container(cfg.selector), cfg.budget)
     except OmegaConfBaseException as error:
@@ -129,8 +134,9 @@ def _check_job(overrides: list[str]) -> None:
                          "scorer=embedded_pair or scorer=paper")  # fmt: skip
 
 
-def _check_rooms(cfg: DictConfig) -> None:
-    """What only a room knows: the names it accepts and the values it can use."""
+def _check_rooms(cfg: DictConfig, ahead: str | None) -> None:
+    """What only a room knows: the names it accepts and the values it can use. A model under `ahead`, the directory of the
+    sweep, is one that an earlier job of it will make, and is looked for when its turn comes."""
     values = config.plain(cfg)
     noise.check(values["data"])
     evaluate.check(canonical(values["evaluate"]))
@@ -139,7 +145,7 @@ def _check_rooms(cfg: DictConfig) -> None:
         if name not in score.PASSES:
             raise ValueError(f"scorer.passes holds {_unknown(name, name, list(score.PASSES))}")
     for spec in (values["scorer"]["model"], values["scorer"]["weak"], values["target"]):
-        if spec:
+        if spec and not (ahead and str(spec["path"]).startswith(f"{ahead}/")):
             models.check(spec)
     if {"train", config.ESTIMATE} & set(cfg.stages) and cfg.budget <= 1 and select.uses_budget(values["selector"]):
         recipe(canonical(values["train"]), cfg.budget)
