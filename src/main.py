@@ -8,13 +8,15 @@ import logging
 import secrets
 import signal
 import sys
+import textwrap
 import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 CONF = HERE.parent / "conf"
+EXPERIMENTS = HERE.parent / "experiments"
 sys.path.insert(0, str(HERE))
-GROUPS = ("data", "scorer", "selector", "target", "train", "evaluate", "tracking", "launch", "estimate", "debug")
+GROUPS = ("data", "scorer", "selector", "target", "train", "evaluate", "tracking", "launch", "estimate", "row", "debug")
 STARTED: list[Path] = []  # directories of the jobs that ran in this process
 
 HELP = """Select the code instructions worth training on, train on them, and measure the result (QAQ, XCoder).
@@ -24,6 +26,7 @@ HELP = """Select the code instructions worth training on, train on them, and mea
                                                               a sweep: scores once, ends with one table
   python src/main.py data=jsonl data.path=FILE stages=[load,score,select] budget=0.25
                                                               choose from your own pairs (JSON, JSONL, gzip, Parquet)
+  python src/main.py experiments=NAME [debug=tiny]            one claim of the paper, as a sweep; tiny: minutes on a CPU
 
 Options (option=value; values and their sources are in conf/):
   stages=[load,score,select,train,evaluate]   the first one or more of these
@@ -39,6 +42,8 @@ Options (option=value; values and their sources are in conf/):
 
 Groups (group=name):
 {groups}
+Experiments (experiments=NAME; claim, the paper's number, cost: experiments/NAME.yaml):
+{experiments}
 Every option with its value: python src/main.py --cfg job          Hydra's own flags: --hydra-help
 """
 
@@ -46,7 +51,7 @@ Every option with its value: python src/main.py --cfg job          Hydra's own f
 def main(argv: list[str]) -> int:
     """Exit status: 0 all jobs complete, 1 a job failed, 2 refused before any work."""
     if {"-h", "--help"} & set(argv):
-        print(HELP.format(groups=_groups()), end="")
+        print(HELP.format(groups=_groups(), experiments=_experiments()), end="")
         return 0
     from hydra._internal.utils import get_args_parser
 
@@ -54,15 +59,16 @@ def main(argv: list[str]) -> int:
 
     config.register()
     asked = get_args_parser().parse_args(argv)
-    sweep, overrides = asked.multirun, asked.overrides
+    overrides = asked.overrides
     try:
-        jobs = refuse.check(overrides, sweep)
+        jobs = refuse.check(overrides, asked.multirun)
     except ValueError as refusal:
         print(f"refused: {refusal}", file=sys.stderr)
         return 2
     if asked.cfg or asked.info or asked.hydra_help:
         _hydra(argv)
         return 0
+    sweep = jobs is not None
     place, extra = _place(overrides, sweep)
     places = [place / str(number) for number in range(jobs)] if sweep else [place]
     for old in places:
@@ -87,6 +93,11 @@ def _groups() -> str:
         names = sorted(p.stem for p in folder.glob("*.yaml"))
         rows.append(f"  {folder.name:<10} {', '.join(names)}\n")
     return "".join(rows)
+
+
+def _experiments() -> str:
+    return textwrap.fill(", ".join(sorted(p.stem for p in EXPERIMENTS.glob("*.yaml"))), 100,
+                         initial_indent="  ", subsequent_indent="  ")  # fmt: skip
 
 
 def _place(overrides: list[str], sweep: bool) -> tuple[Path, list[str]]:

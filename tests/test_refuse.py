@@ -13,6 +13,12 @@ config.register()
 
 @pytest.mark.parametrize(("overrides", "message"), [
     (["selector=idf"], r"unknown 'selector=idf': did you mean 'ifd'\? known: disagreement, full, ifd"),
+    (["experiments=disagrement"], r"unknown 'experiments=disagrement': did you mean 'disagreement'\? known: bins, budget_curve"),
+    (["experiments=main,bins"], "an experiment is a sweep of its own"),
+    (["experiments=main"], "data.path has no value yet: add data.path="),
+    (["experiments=main", "data.path=x", "row=randm"], "unknown 'row=randm': did you mean 'random_25'"),
+    (["experiments=main", "data.path=x", "row=full,randm"], "unknown 'row=randm': did you mean 'random_25'"),
+    (["experiments=main", "data.path=x", "bugdet=0.1"], "did you mean 'budget'"),
     (["bugdet=0.1"], r"unknown 'bugdet': did you mean 'budget'\? known: .*budget"),
     (["scorer.dtyp=float32"], r"did you mean 'scorer.dtype'\? known: scorer.name"),
     (["selector.lowe=0.1"], r"did you mean 'selector.low'\? known: selector.name, selector.low"),
@@ -59,7 +65,7 @@ config.register()
     (["scorer.tokens_per_batch=0"], "tokens_per_batch=0: give a whole number"),
     (["launch.workers=0"], "must be above 0"),
     (["scorer.reverse_instruction=Guess"], r"must hold \{answer\}"),
-    (["scorer=local"], "scorer.model.path"),
+    (["scorer=local"], "scorer.model.path has no value yet"),
     (["data=jsonl"], "data.path"),
     (["scorer.model.id=a/b"], "set exactly one of scorer.model.id"),
     (["selector=disagreement"], "compares two scorers .* add scorer=embedded_pair or scorer=paper"),
@@ -91,17 +97,19 @@ def test_what_is_right_passes(overrides):
 
 # What a file leaves for the user to say.
 NEEDS = {"scorer=local": ["scorer.model.path=."], "target=local": ["target.path=."], "data=jsonl": ["data.path=x"],
+         "data=warriorcoder": ["data.path=x"],
          "data=hub": ["data.id=a/b"], "launch=slurm": ["launch.partition=x", "launch.dry_run=true"],
          "launch=ray": ["launch.dry_run=true"],
-         "selector=disagreement": ["scorer=embedded_pair"]}  # fmt: skip
-GROUPS = ("data", "scorer", "selector", "target", "train", "evaluate", "tracking", "launch", "estimate", "debug")
+         "selector=disagreement": ["scorer=embedded_pair"],
+         **{f"row={row}": ["scorer=embedded_pair"] for row in ("diff_high", "diff_low", "sum_high", "sum_low")}}  # fmt: skip
+GROUPS = ("data", "scorer", "selector", "target", "train", "evaluate", "tracking", "launch", "estimate", "row", "debug")
 
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_file_of_every_group_composes(group):
     for file in (refuse.CONF / group).glob("*.yaml"):
         choice = f"{group}={file.stem}"
-        refuse.check([choice, *NEEDS.get(choice, [])], sweep=False)
+        refuse.check([choice, *NEEDS.get(choice, [])], sweep=choice == "scorer=tuned")
 
 
 def test_help_is_for_a_person_and_loads_nothing_heavy():

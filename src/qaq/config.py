@@ -305,9 +305,13 @@ SECTIONS = {"scorer": ScorerConfig, "train": TrainConfig, "evaluate": EvaluateCo
 
 
 def register() -> None:
-    """Give Hydra the types: of everything, and of the two launch groups that have options of their own."""
+    """Give Hydra the types: of everything, and of the two launch groups that have options of their own; and experiments/."""
     from hydra.core.config_store import ConfigStore
+    from hydra.core.plugins import Plugins
 
+    from qaq.experiments import Experiments
+
+    Plugins.instance().register(Experiments)
     store = ConfigStore.instance()
     store.store("schema", node=Config)
     store.store("slurm_options", node=SlurmConfig, group="launch")

@@ -252,6 +252,7 @@ def _checkpoint(job: Job, examples: Path, subset: pa.Table, pairs: int, settings
     name = "train" if len(job.cfg["train"]["seeds"]) == 1 else f"train_seed{seed}"
     entry = job.keep(name, job.store.entry("checkpoint", VERSIONS["checkpoint"], same, inputs, build))
     shutil.rmtree(work, ignore_errors=True)
+    _link(job.dir / name.replace("train", "checkpoint"), (entry.path / "model").resolve())
     records.log_all({"seed": seed, **line} for line in read_jsonl(entry.path / "training.jsonl"))
     counts = {"seed": seed, **json.loads((entry.path / "counts.json").read_text())}
     job.result["training"].append(counts)

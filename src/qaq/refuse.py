@@ -5,60 +5,102 @@ right name and the list; Hydra alone would give neither.
 """
 
 import difflib
-import itertools
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from qaq import config, evaluate, launch, models, ranges, score, select
 from qaq.data import noise
+from qaq.experiments import ROOT
 from qaq.store import canonical
 from qaq.train import plan, setup
 from qaq.train.recipe import recipe
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+CONF = ROOT / "conf"
 
 
-def check(overrides: list[str], sweep: bool) -> int:
-    """Number of jobs; ValueError for the first thing no job should start with."""
+def check(overrides: list[str], sweep: bool) -> int | None:
+    """Number of jobs of a sweep, None for a single run; ValueError for the first thing no job should start with.
+
+    A sweep is what `-m` asks for (`sweep`), and every experiment: its YAML holds the values that are swept.
+    """
+    asked = _parsed(overrides)
+    for override in asked:
+        _check_name(override)
+    experiment, params = _own_sweep(asked)
+    if not (sweep or experiment):
+        for override in asked:
+            if override.is_sweep_override():
+                raise ValueError(f"{override.input_line} has several values: put -m before it for a sweep, or quote a value "
+                                 f"that holds a comma: \"{override.key_or_group}='...'\"")  # fmt: skip
+        _check_job([o.input_line for o in asked if not _is_hydras(o)], sweep=False)
+        return None
+    for override in params:
+        _check_name(override)
+    # The sweeper's own arithmetic: what is asked for takes the place of what the configuration sweeps.
+    jobs = BasicSweeper.split_arguments([o for o in [*params, *asked] if not _is_hydras(o)], None)[0]
+    for job in jobs:
+        _check_job(job, sweep=True)
+    return len(jobs)
+
+
+def _parsed(overrides: list[str]) -> list[Override]:
     try:
-        parsed = OverridesParser.create().parse_overrides(overrides)
+        return OverridesParser.create().parse_overrides(overrides)
     except HydraException as error:
         raise ValueError(
             f"{_last(error)} (a value with = , or spaces is quoted twice: \"data.path='a=b.jsonl'\")"
         ) from error
-    for override in parsed:
-        if override.is_sweep_override() and not sweep:
-            raise ValueError(f"{override.input_line} has several values: put -m before it for a sweep, or quote a value "
-                             f"that holds a comma: \"{override.key_or_group}='...'\"")  # fmt: skip
-        _check_name(override)
-    choices = [_values(override) for override in parsed if not override.key_or_group.startswith("hydra")]
-    jobs = list(itertools.product(*choices))
-    for job in jobs:
-        _check_job(list(job))
-    return len(jobs)
+
+
+def _own_sweep(asked: list[Override]) -> tuple[bool, list[Override]]:
+    """Whether the configuration is a sweep by itself, and the values that it sweeps (hydra.sweeper.params)."""
+    for override in asked:
+        if override.key_or_group == "experiments" and override.is_sweep_override():
+            raise ValueError(
+                f"{override.input_line}: an experiment is a sweep of its own; run them one after the other"
+            )
+    groups = [o for o in asked if _is_hydras(o) or _folder(o.key_or_group).is_dir()]
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            chosen = [o.input_line for o in groups if not o.is_sweep_override()]
+            hydra = compose("config", chosen, return_hydra_config=True).hydra
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(_last(error)) from error
+    return hydra.mode is RunMode.MULTIRUN, _parsed([f"{k}={v}" for k, v in (hydra.sweeper.params or {}).items()])
 
 
 def _values(override: Override) -> list[str]:
-    if not override.is_sweep_override():
-        return [override.input_line]
-    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+    swept = override.is_sweep_override()
+    values = override.sweep_string_iterator() if swept else [override.get_value_element_as_str()]
+    return [value.strip("'\"") for value in values]
+
+
+def _is_hydras(override: Override) -> bool:
+    return override.key_or_group.split(".")[0] == "hydra"
+
+
+def _folder(group: str) -> Path:
+    """Where a group's files lie; no directory if `group` is an option."""
+    return (ROOT if group == "experiments" else CONF) / group
 
 
 def _check_name(override: Override) -> None:
     """A group's values must be files; anything else must be an option that exists."""
-    name = override.key_or_group
-    if name.split(".")[0] == "hydra":
+    name, folder = override.key_or_group, _folder(override.key_or_group)
+    if _is_hydras(override):
         return
-    if (CONF / name.split("@")[0]).is_dir():
-        known = sorted(p.stem for p in (CONF / name).glob("*.yaml")) or ["null"]
-        for value in _values(override):
-            chosen = value.partition("=")[2].strip("'\"")
+    if folder.is_dir():
+        known = sorted(p.stem for p in folder.glob("*.yaml")) or ["null"]
+        for chosen in _values(override):
             if chosen not in [*known, "null"]:
                 raise ValueError(_unknown(f"{name}={chosen}", chosen, known))
         return
@@ -66,18 +108,24 @@ def _check_name(override: Override) -> None:
         raise ValueError(f"{override.input_line}: options cannot be removed; set them to another value")
 
 
-def _check_job(overrides: list[str]) -> None:
+def _check_job(overrides: list[str], sweep: bool) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        groups = [o for o in overrides if (CONF / o.partition("=")[0].lstrip("+~").split("@")[0]).is_dir()]
         try:
-            known = compose("config", groups)
-            _check_options([o for o in overrides if o not in groups], known)
-            cfg = compose("config", overrides)
+            if any(o.startswith("+") for o in overrides):  # Hydra would add what does not exist
+                _check_options(overrides)
+            cfg = compose("config", overrides, return_hydra_config=True)
+            HydraConfig.instance().set_config(cfg)  # for options that follow from the sweep's directory
+            ahead = cfg.hydra.sweep.dir if sweep else None
+            with open_dict(cfg):
+                del cfg["hydra"]
             OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        except MissingMandatoryValue as error:
+            raise ValueError(f"{error.full_key} has no value yet: add {error.full_key}=...") from error
         except (HydraException, OmegaConfBaseException) as error:
+            _check_options(overrides)  # a misspelt name has a better answer
             raise ValueError(_last(error)) from error
     ranges.check(cfg)
-    _check_rooms(cfg)
+    _check_rooms(cfg, ahead)
     try:
         select.check(OmegaConf.to_container(cfg.selector), cfg.budget)
     except OmegaConfBaseException as error:
@@ -87,8 +135,9 @@ def _check_job(overrides: list[str]) -> None:
                          "scorer=embedded_pair or scorer=paper")  # fmt: skip
 
 
-def _check_rooms(cfg: DictConfig) -> None:
-    """What only a room knows: the names it accepts and the values it can use."""
+def _check_rooms(cfg: DictConfig, ahead: str | None) -> None:
+    """What only a room knows: the names it accepts and the values it can use. A model under `ahead`, the directory of the
+    sweep, is one that an earlier job of it will make, and is looked for when its turn comes."""
     values = config.plain(cfg)
     noise.check(values["data"])
     evaluate.check(canonical(values["evaluate"]))
@@ -97,7 +146,7 @@ def _check_rooms(cfg: DictConfig) -> None:
         if name not in score.PASSES:
             raise ValueError(f"scorer.passes holds {_unknown(name, name, list(score.PASSES))}")
     for spec in (values["scorer"]["model"], values["scorer"]["weak"], values["target"]):
-        if spec:
+        if spec and not (ahead and str(spec["path"]).startswith(f"{ahead}/")):
             models.check(spec)
     if {"train", config.ESTIMATE} & set(cfg.stages) and cfg.budget <= 1 and select.uses_budget(values["selector"]):
         settings = recipe(canonical(values["train"]), cfg.budget)
@@ -105,12 +154,21 @@ def _check_rooms(cfg: DictConfig) -> None:
         plan.split(settings["batch_size"], settings["micro_batch_size"], cfg.launch.nodes * cfg.launch.ranks)
 
 
-def _check_options(overrides: list[str], known: DictConfig) -> None:
-    names = _flat(known)
-    for override in overrides:
-        name = override.partition("=")[0].lstrip("+~")
+def _check_options(overrides: list[str]) -> None:
+    """ValueError for the first option that does not exist beside the chosen groups, which are taken to be right."""
+    groups = [o for o in overrides if _folder(_name(o)).is_dir()]
+    try:
+        names = _flat(compose("config", groups))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(_last(error)) from error
+    for name in (_name(o) for o in overrides if o not in groups):
         if name not in names:
             raise ValueError(_unknown(name, name, names))
+
+
+def _name(override: str) -> str:
+    """The group or option an override sets, without the package of a group."""
+    return override.partition("=")[0].lstrip("+~").split("@")[0]
 
 
 def _flat(node: DictConfig, prefix: str = "") -> list[str]:
