@@ -158,7 +158,9 @@ def test_a_rank_of_sixteen_under_zero_3_holds_a_sixteenth_and_what_it_gathers():
                             "num_attention_heads": 32, "num_hidden_layers": 32, "vocab_size": 32256,
                             "tie_word_embeddings": False})  # fmt: skip
     memory = cost.training_memory(shape, True, True, 16, zero(3))
-    head = 4096 * 32256 * 4 + 32256 * (4096 + 4096) * 2  # its gradient in float32; a tile of logits and of the head in bf16
+    head = (
+        4096 * 32256 * 4 + 32256 * (4096 + 4096) * 2
+    )  # its gradient in float32; a tile of logits and of the head in bf16
     assert memory.fixed == shape.parameters + 5e8 * 4 + 1e9 * 2 + head  # a bucket of gradients, live weights in bf16
     small = {"zero_optimization": {"stage": 3, "reduce_bucket_size": 1e6, "stage3_max_live_parameters": 2e6}}
     assert cost.training_memory(shape, True, True, 16, small).fixed == shape.parameters + 1e6 * 4 + 2e6 * 2 + head
