@@ -101,4 +101,5 @@ def _notes(cells: Sequence[Cell]) -> list[str]:
     return [f"{of_data(run)}; scorer {of_scorer(run)}; tuned {run['target']}, recipe {run['train']}. NLL: of the benchmark's own solutions."
             if any(cell.metric == "canonical_nll" for cell in cells) else
             f"{of_data(run)}; scorer {of_scorer(run)}; tuned {run['target']}, recipe {run['train']}.",
-            f"Bars: 95% intervals over tasks; {' or '.join(map(str, seeds))} seed{'s' * (seeds != [1])} a point."]  # fmt: skip
+            f"Bars: 95% intervals over tasks; {' or '.join(map(str, seeds))} seed{'s' * (seeds != [1])} a point. Points of one share "
+            "stand side by side."]  # fmt: skip
