@@ -54,7 +54,7 @@ def result(run: Path) -> dict:
 def test_a_run_leaves_what_the_contract_names(sweep):
     run = sweep / "0"
     for name in (".hydra", "run.log", "metrics.jsonl", "likelihood.parquet", "metrics.parquet", "selected.jsonl",
-                 "quarantine.jsonl", "result.json", "rmi.png", "subset"):  # fmt: skip
+                 "quarantine.jsonl", "result.json", "rmi.png", "subset", "checkpoint/config.json"):  # fmt: skip
         assert (run / name).exists(), name
     said = result(run)
     assert said["status"] == "complete"
@@ -264,3 +264,21 @@ def test_pairs_are_tokenised_and_the_model_is_prepared_only_if_a_sound_likelihoo
     shard = next((tmp_path / "store/shards").rglob("*.parquet"))
     shard.write_bytes(shard.read_bytes()[:-9])
     assert scored("damaged") == (True, likelihood)
+
+
+def test_an_experiment_is_a_sweep_without_asking_and_its_bins_are_the_quarters_of_the_data(
+    workplace, sweep, tiny_model
+):
+    done = main(workplace, "experiments=bins", *options(tiny_model), "train=smoke", "evaluate=humaneval",
+                "stages=[load,score,select]", "hydra.sweep.dir=bins")  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    bins = [tables.read(workplace / "bins" / str(job) / "subset.parquet")["id"].to_pylist() for job in range(4)]
+    assert [result(workplace / "bins" / str(job))["config"]["selector"]["low"] for job in range(4)] == [
+        0.0,
+        0.25,
+        0.5,
+        0.75,
+    ]
+    chosen = [id for quarter in bins for id in quarter]
+    assert {len(quarter) for quarter in bins} == {8}  # 7.5 rounded up
+    assert len(set(chosen)) == 30
