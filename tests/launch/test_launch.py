@@ -332,5 +332,5 @@ def test_a_dry_run_through_the_door_leaves_no_results_and_says_so(tiny_model, tm
     assert said["status"] == "dry run"
     assert said["counts"]["kept"] == 4
     assert said["config"]["launch"]["name"] == "slurm"
-    assert not list((tmp_path / "run").glob("*.parquet"))
+    assert [file.name for file in (tmp_path / "run").glob("*.parquet")] == ["examples.parquet"]  # what was read
     assert not [p for p in (tmp_path / "runs/store/likelihood").iterdir() if p.is_dir()]

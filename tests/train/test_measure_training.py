@@ -29,7 +29,7 @@ def asked(model: Path, out: Path, **changes) -> dict:
     settings = {**SMOKE, "system_prompt": None, "deepspeed": {}, "seed": 0, "dtype": "float32", "max_length": 100, "batch_size": 4,
                 "micro_batch_size": 2}  # fmt: skip
     return {"model": str(model), "rows": str(out / "pairs.parquet"), "settings": settings, "window": 2048,
-            "needed": {"fixed": 0, "token": 0}, "seconds": 1e9, "weights": True, "device": "cpu", "out": str(out),
+            "needed": {"fixed": 0, "token": 0, "logits": 0}, "seconds": 1e9, "weights": True, "device": "cpu", "out": str(out),
             **changes}  # fmt: skip
 
 
@@ -77,6 +77,7 @@ def test_without_weights_the_rows_are_still_counted(tiny_model, tmp_path):
     assert not (tmp_path / "m/measured.json").exists()
 
 
-def test_a_run_that_would_not_fit_is_not_started(tiny_model, tmp_path):
-    measure.measure(asked(tiny_model, tmp_path / "m", needed={"fixed": 0, "token": 1e18}))
+@pytest.mark.parametrize("part", ["fixed", "token", "logits"])  # on a CPU all logits are held
+def test_a_run_that_would_not_fit_is_not_started(tiny_model, tmp_path, part):
+    measure.measure(asked(tiny_model, tmp_path / "m", needed={"fixed": 0, "token": 0, "logits": 0, part: 1e18}))
     assert "GB are free" in json.loads((tmp_path / "m/measured.json").read_text())["not_measured"]
