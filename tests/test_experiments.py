@@ -11,9 +11,9 @@ config.register()
 
 FOLDER = ROOT / "experiments"
 NAMES = sorted(file.stem for file in FOLDER.glob("*.yaml"))
-FIGURES = {"rmi_distribution", "rmi_against_ppl", "rmi_against_ifd", "strong_against_weak", "overlap", "budget_curve",
-           "noise", "training_curves"}  # fmt: skip
-TABLES = {"main", "disagreement", "correlations", "cost"}
+FIGURES, TABLES = (
+    {file.stem for file in (ROOT / "analysis" / kind).glob("[!_]*.py")} for kind in ("figures", "tables")
+)
 JOBS = {"main": 10, "disagreement": 8, "overlap": 7, "bins": 8, "correlation": 1, "model_pairs": 4, "data_sets": 16,
         "budget_curve": 24, "spans": 4, "noise": 4, "stability": 2}  # fmt: skip
 # A benchmark, and a data set or a model of the hub, are one instead of two where all are embedded.
