@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from analysis import logs  # noqa: E402
+from analysis.fetch import fetch  # noqa: E402
 from analysis.findings import findings  # noqa: E402
 from analysis.logs import Logs  # noqa: E402
 
@@ -59,27 +60,30 @@ def _digest(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
 
 
-def main() -> None:
-    """Read the sources, write the file, say how large it is."""
+def main() -> int:
+    """Read the sources, write the file, say how large it is. Exit status: 0 made, 2 refused."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument(
         "source", nargs="+", help="a LOGS folder, a run or sweep folder, or wandb:ENTITY/PROJECT[/GROUP]"
     )
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="default: report.html")
     asked = parser.parse_args()
-    text = page(findings(read(asked.source)))
-    asked.out.write_text(text, encoding="utf-8")
+    try:
+        text = page(findings(read(asked.source)))
+        asked.out.write_text(text, encoding="utf-8")
+    except (ValueError, OSError) as refusal:
+        print(f"refused: {refusal}", file=sys.stderr)
+        return 2
     print(f"{asked.out}: {len(text) / 1e6:.1f} MB")
+    return 0
 
 
 def read(sources: list[str]) -> Logs:
     """LOGS with the texts: a folder that holds them, or what analysis/fetch.py finds in the sources."""
     if len(sources) == 1 and (Path(sources[0]) / "runs.parquet").is_file():
         return logs.read(Path(sources[0]))
-    from analysis.fetch import fetch
-
     return fetch(sources, texts=True)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -126,15 +126,20 @@ def _library() -> ModuleType:
     return wr
 
 
-def main() -> None:
-    """Read the sources, publish, print the address."""
+def main() -> int:
+    """Read the sources, publish, print the address. Exit status: 0 published, 2 refused."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("source", nargs="+", help="as for analysis/report.py")
     parser.add_argument("--project", required=True)
     parser.add_argument("--entity", help="default: yours")
     asked = parser.parse_args()
-    print(publish(findings(report.read(asked.source)), asked.project, asked.entity))
+    try:
+        print(publish(findings(report.read(asked.source)), asked.project, asked.entity))
+    except (ValueError, OSError) as refusal:
+        print(f"refused: {refusal}", file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -129,3 +129,18 @@ def test_the_command_writes_one_file_and_says_how_large_it_is(made, tmp_path):
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert said == f"{tmp_path / 'r.html'}: 0.1 MB\n"
     assert unpacked((tmp_path / "r.html").read_text())["runs"][0]["selector"] == "random"
+
+
+def test_a_source_without_runs_is_refused_in_a_line(tmp_path):
+    command = [
+        sys.executable,
+        hostile_logs.ROOT / "analysis/report.py",
+        tmp_path / "gone",
+        "--out",
+        tmp_path / "r.html",
+    ]
+    said = subprocess.run(command, capture_output=True, text=True)
+    assert said.returncode == 2
+    assert said.stderr.startswith(f"refused: {tmp_path / 'gone'} holds no run")
+    assert said.stderr.count("\n") == 1
+    assert not (tmp_path / "r.html").exists()
