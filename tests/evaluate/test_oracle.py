@@ -199,3 +199,26 @@ def test_texts_where_numbers_are_expected_cost_no_memory():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1 << 26
+
+
+@given(plain)
+def test_a_list_is_read_element_by_element_and_nothing_else_is(value):
+    held = values.items(values.encode(value))
+    if type(value) is not list:
+        assert held is None
+        return
+    length, elements = held
+    assert length == len(value)
+    assert [*elements] == value
+
+
+@given(st.lists(plain), st.lists(plain))
+def test_two_lists_without_a_tolerance_are_compared_as_python_does(out, exp):
+    assert right(out, exp, floats=False) == (out == exp)
+    assert right(exp[:1] + out, exp[:1] + exp, floats=False) == (out == exp)
+
+
+@given(plain)
+def test_only_floats_are_floats(value):
+    assert oracle.is_float(values.encode(value)) == is_floats(value)
+    assert oracle.is_float(values.encode([0.5, value])) == isinstance(value, float)
