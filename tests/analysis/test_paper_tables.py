@@ -228,14 +228,22 @@ def test_overlaps_are_recomputed_from_the_subsets(sweep):
     assert any("0.9539" in note and "Not measured" in note for note in table.notes)
 
 
-def test_two_scorers_of_the_same_pairs_are_correlated_over_the_pairs_both_have(sweep):
+@pytest.mark.parametrize(("scorer", "theirs"), [("tuned", "0.9539"), ("embedded", MISSING)])
+def test_two_scorers_of_the_same_pairs_are_correlated_over_the_pairs_both_have(sweep, scorer, theirs):
     rows = sweep.metrics.to_pylist()
     tuned = [row | {"scores": "tuned", "rmi": 2 * row["rmi"] + 1} for row in rows[:50]]
-    run = sweep.runs.to_pylist()[0] | {"run": "e" * 12, "scores": "tuned", "scorer": "tuned-model", "pairs": 50}
-    held = changed(sweep, metrics=[*rows, *tuned], runs=[*sweep.runs.to_pylist(), run])
-    between = correlations.table(held).sections[-1]
-    assert "between two scorers" in between[0]
-    assert between[1][0][1:] == ["0.9539 (before and after fine-tuning)", "1.000 [1.000, 1.000]", "50"]
+    first = next(run for run in sweep.runs.to_pylist() if run["selector"] == "ifd" and run["budget"] == "0.25")
+    config = json.dumps(json.loads(first["config"]) | {"scorer": {"name": scorer, "protocol": "reference"}})
+    run = first | {"run": "e" * 12, "scores": "tuned", "scorer": "other-model", "pairs": 50, "config": config}
+    chosen = [row | {"run": "e" * 12} for row in sweep.subsets.to_pylist() if row["run"] == first["run"]][:10]
+    held = changed(sweep, metrics=[*rows, *tuned], runs=[*sweep.runs.to_pylist(), run],
+                   subsets=[*sweep.subsets.to_pylist(), *chosen])  # fmt: skip
+    title, (spearman, overlap) = correlations.table(held).sections[-1]
+    assert "two readings" in title
+    assert spearman[1:] == [theirs, "1.000 [1.000, 1.000]", "50"]
+    assert 'scorer.protocol "reference"' in spearman[0]
+    assert overlap[0].startswith("overlap of IFD, max_ifd=null at budget 0.25")
+    assert overlap[1:] == [MISSING, "50.0%; 100.0%", "20, 10"]
 
 
 def test_cost_adds_the_parts_of_a_stage(sweep):
