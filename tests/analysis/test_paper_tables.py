@@ -214,6 +214,15 @@ def test_a_row_that_names_its_data_goes_before_one_that_does_not(sweep):
     assert paper.row_of(run | {"selected": run["pairs"]}, rows) is None
 
 
+@pytest.mark.parametrize(("kind", "threshold", "name"), [
+    ("diff_high", 0.1, "Diff-High"), ("diff_high", 0.6, None), ("diff_low", 0.1, None)])  # fmt: skip
+def test_of_thresholds_only_the_papers_own_is_its_row_whatever_share_it_leaves(kind, threshold, name):
+    options = {"name": "disagreement", "kind": kind, "threshold": threshold, "stratified": True, "strata": 10}
+    run = small_logs.run(options, 0.25, small_logs.metrics(80), selected=2)
+    found = paper.row_of(run, paper.NUMBERS["disagreement"])
+    assert (found and found["name"]) == name
+
+
 def test_overlaps_are_recomputed_from_the_subsets(sweep):
     table = correlations.table(sweep)
     rows = {row[0]: row[1:] for row in table.sections[0][1]}
