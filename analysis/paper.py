@@ -24,7 +24,9 @@ def _is(run: Run, row: dict[str, Any]) -> bool:
         all(held.get(name) == value for name, value in row["is"].items())
         and row.get("data", run["data"]) == run["data"]
     )
-    fixed = held.get("threshold") is not None  # then the data decides the share
+    if held.get("threshold") not in (None, NUMBERS["diff_high_threshold"]):
+        return False
+    fixed = held.get("threshold") is not None and held.get("kind") == "diff_high"  # then the data decides the share
     return same and (fixed or near(share(run), row["share"]))
 
 

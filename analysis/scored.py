@@ -1,18 +1,27 @@
 """RESULTS joined with their runs: one cell for a setting, a selector, a budget, a benchmark and a metric, seeds together."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 from analysis import paper
 from analysis.logs import Logs
 from analysis.usable import Run, label, share, usable
+from qaq.config import SECTIONS, identity
 
 SETTING = ("data", "data_digest", "rows", "pairs", "scorer", "weak", "target", "train", "partial")
+# What SETTING tells by name, what a benchmark or a seed decides, and what changes no number that is compared.
+_TOLD = {"scorer": ("name", "model", "weak", "passes"), "train": ("name", "seeds"),
+         "evaluate": ("name", "benchmark", "path", "limit", "baseline", "seed", "require_isolation")}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Cell:
-    """`value` is the mean over `seeds` models; `low` and `high` are the outermost bounds of their 95% intervals."""
+    """`value` is the mean over `seeds` models; `low` and `high` are the outermost bounds of their 95% intervals.
+
+    `models` are these models, by the keys of their checkpoints: what was evaluated on two benchmarks has two cells of the same
+    models. Of the base, and where no run told its keys, the cells of the runs.
+    """
 
     setting: tuple[Any, ...]
     selector: str
@@ -25,6 +34,17 @@ class Cell:
     tasks: int
     seeds: int
     run: Run
+    models: frozenset[str]
+
+
+def details(run: Run) -> dict[str, str]:
+    """How it read, trained and was measured, beyond the names of models, data and recipe: {option: value as JSON}."""
+    config = json.loads(run["config"] or "{}")
+    held = {}
+    for section, told in _TOLD.items():
+        settings = identity(config.get(section, {}), SECTIONS[section])
+        held |= {f"{section}.{name}": json.dumps(value) for name, value in settings.items() if name not in told}
+    return held
 
 
 def cells(logs: Logs) -> list[Cell]:
@@ -34,7 +54,7 @@ def cells(logs: Logs) -> list[Cell]:
         run = runs[row["run"]]
         base = row["selector"] == "base"
         which = (
-            *(run[name] for name in SETTING),
+            *_setting(run),
             "" if base else run["cell"],
             row["selector"] == "base",
             row["benchmark"],
@@ -42,6 +62,10 @@ def cells(logs: Logs) -> list[Cell]:
         )
         groups.setdefault(which, []).append((run, row))
     return [_cell(*zip(*group, strict=True)) for group in groups.values()]
+
+
+def _setting(run: Run) -> tuple[Any, ...]:
+    return (*(run[name] for name in SETTING), tuple(sorted(details(run).items())))
 
 
 def _pooled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -55,14 +79,32 @@ def _pooled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _cell(runs: tuple[Run, ...], rows: tuple[dict[str, Any], ...]) -> Cell:
-    first, base = runs[0], rows[0]["selector"] == "base"
-    known = all(row["low"] is not None for row in rows)
+    base = rows[0]["selector"] == "base"
+    held = [frozenset([run["cell"]]) if base else _checkpoints(run) for run in runs]
+    kept = _distinct(held) if all(held) else list(range(len(rows)))
+    runs, rows = [runs[k] for k in kept], [rows[k] for k in kept]
+    models = frozenset().union(*held)
+    first, known = runs[0], all(row["low"] is not None for row in rows)
     one = len(rows) == 1 or (base and len({row["value"] for row in rows}) == 1)
     return Cell(
-        tuple(first[name] for name in SETTING), "Base" if base else label(first), 0.0 if base else share(first) or 0.0,
+        _setting(first), "Base" if base else label(first), 0.0 if base else share(first) or 0.0,
         rows[0]["benchmark"], rows[0]["metric"], rows[0]["value"] if one else sum(row["value"] for row in rows) / len(rows),
         min(row["low"] for row in rows) if known else None, max(row["high"] for row in rows) if known else None,
-        rows[0]["tasks"], 1 if one and base else sum(row["pooled"] or 1 for row in rows), first)  # fmt: skip
+        rows[0]["tasks"], 1 if one and base else len(models) if models and not base else sum(row["pooled"] or 1 for row in rows),
+        first, models or frozenset(run["cell"] for run in runs))  # fmt: skip
+
+
+def _checkpoints(run: Run) -> frozenset[str]:
+    """Keys of the models that it trained; none in logs that do not tell them."""
+    keys = json.loads(run["keys"] or "{}")
+    return frozenset(key for stage, key in keys.items() if stage == "train" or stage.startswith("train_seed"))
+
+
+def _distinct(held: list[frozenset[str]]) -> list[int]:
+    """Positions of those that are part of no other; of equals the first. A selector that draws nothing chooses the same
+    pairs with every seed, and a run of three training seeds holds the one of a run before it."""
+    return [k for k, one in enumerate(held)
+            if not any(one < other or (one == other and j < k) for j, other in enumerate(held))]  # fmt: skip
 
 
 def largest(found: list[Cell]) -> list[Cell]:

@@ -48,7 +48,9 @@ def figure(logs: Logs) -> Figure | None:
     drawing.note(
         figure,
         *_notes(cells),
-        f"{others} other setting{'s' * (others > 1)} of data, models or recipe not shown." if others else "",
+        f"{others} other setting{'s' * (others > 1)} of data, models, recipe or evaluation not shown."
+        if others
+        else "",
     )
     return figure
 

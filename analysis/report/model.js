@@ -27,7 +27,7 @@ class Scoring {
     this.count = raw.ids.length;
     const column = (values) => Float64Array.from(values, (value) => value ?? NaN);
     this.columns = Object.fromEntries(Object.entries(raw.columns).map(([name, values]) => [name, column(values)]));
-    if (this.columns.weak_rank) {
+    if (this.columns.rank && this.columns.weak_rank) {
       const { rank, weak_rank: weak } = this.columns;
       this.columns.diff = rank.map((value, i) => value - weak[i]);
       this.columns.sum = rank.map((value, i) => value + weak[i]);

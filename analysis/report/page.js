@@ -12,7 +12,8 @@ const narrow = matchMedia("(max-width: 720px)");
 class Browser {
   constructor(scoring, reader) {
     Object.assign(this, { scoring, reader, changed: () => {} });
-    this.asked = { search: "", kept: "all", subset: 0, noise: "", source: "", range: null, sort: "rmi", descending: false };
+    const sort = scoring.measures.includes("rmi") ? "rmi" : scoring.measures[0];
+    this.asked = { search: "", kept: "all", subset: 0, noise: "", source: "", range: null, sort, descending: false };
     this.pairs = new VirtualList("pairs", narrow.matches ? 92 : 68, (pair) => this.row(pair), (pair) => this.open(pair));
     this.refused = new VirtualList("refused", 68, (refused) => refusedRow(refused), (refused) => this.openRefused(refused));
     this.search = el("input", { type: "search", id: "search", placeholder: "search queries, answers and ids  ( / )", "aria-label": "search the texts",

@@ -1,6 +1,7 @@
 """Correlations of the metrics, between scorers, and overlaps of the selections."""
 
 import itertools
+import json
 import logging
 
 import numpy as np
@@ -9,6 +10,7 @@ import pyarrow.compute as pc
 from analysis import drawing, paper
 from analysis.logs import Logs
 from analysis.measures import interval, jaccard, shared, spearman
+from analysis.scored import details
 from analysis.typeset import MISSING, Table
 from analysis.usable import Run, label, left_out, of_data, of_scorer, one_budget, selections, usable
 
@@ -31,15 +33,15 @@ def table(logs: Logs) -> Table | None:
         if run["scores"]:
             runs.setdefault(run["scores"], []).append(run)
     sections = [(f"{of_data(own[0])}; scorer {of_scorer(own[0])}", _rows(logs, own)) for own in runs.values()]
-    between = _between(logs, [own[0] for own in runs.values()])
-    sections += [("Spearman of RMI between two scorers of the same pairs", between)] if between else []
+    between = _between(logs, list(runs.values()))
+    sections += [("Between two readings of the same pairs", between)] if between else []
     sections = [section for section in sections if section[1]]
     if not sections:
         log.info("correlations: no usable run has scores")
         return None
     told = {row[0] for _, rows in sections for row in rows}
     absent = [f"{what} (the paper: {paper.NUMBERS[key]})" for what, key in KNOWN.items()
-              if what not in told and not (what == TWO_SCORERS and between)]  # fmt: skip
+              if what not in told and not (what == TWO_SCORERS and any(row[1] != MISSING for row in between))]  # fmt: skip
     out = left_out(logs)
     return Table("Correlations and overlaps, the paper's beside ours", ["quantity", "the paper", "ours", "n"], sections, [
         f"The paper: {paper.SCORED}, weak scorer {paper.NUMBERS['weak']}. {MISSING}: it gives no number.",
@@ -78,16 +80,39 @@ def _metrics(logs: Logs, digest: str) -> dict[str, np.ndarray]:
     return {name: found[name].to_numpy() for name in found.column_names if found[name].null_count == 0}
 
 
-def _between(logs: Logs, runs: list[Run]) -> list[list[str]]:
-    """Over the pairs that both have read; `runs`: one of each set of scores."""
+def _between(logs: Logs, runs: list[list[Run]]) -> list[list[str]]:
+    """Spearman of RMI over the pairs that both have read, and how far both choose the same; `runs`: of each set of scores."""
     rows = []
-    for a, b in itertools.combinations(runs, 2):
+    for ours, others in itertools.combinations(runs, 2):
+        a, b = ours[0], others[0]
         if a["data_digest"] != b["data_digest"]:
             continue
         first, second = _metrics(logs, a["scores"]), _metrics(logs, b["scores"])
         _, here, there = np.intersect1d(first["id"].astype(str), second["id"].astype(str), return_indices=True)
         found = spearman(first["rmi"][here], second["rmi"][there]) if "rmi" in first and "rmi" in second else None
+        which = f"{of_data(a)}: {_reading(a, b)}; and {_reading(b, a)}"
         if found:
-            theirs = f"{paper.NUMBERS['tuned_scorer_spearman']} (before and after fine-tuning)"
-            rows.append([f"{of_data(a)}: {of_scorer(a)}; and {of_scorer(b)}", theirs, interval(found), f"{found.n:,}"])
+            # the paper's other scorer is its own, fine-tuned: no number for other models
+            theirs = str(paper.NUMBERS["tuned_scorer_spearman"]) if _tuned(a) != _tuned(b) else MISSING
+            rows.append([f"Spearman of RMI, {which}", theirs, interval(found), f"{found.n:,}"])
+        for (run, ids), (other, other_ids) in itertools.product(selections(logs, ours), selections(logs, others)):
+            if run["selector"] not in ("full", "random") and (label(run), run["budget"]) == (
+                label(other),
+                other["budget"],
+            ):
+                what = f"overlap of {label(run)} at budget {run['budget']}, {which}"
+                both = f"{jaccard(ids, other_ids):.1%}; {shared(ids, other_ids):.1%}"
+                rows.append([what, MISSING, both, f"{len(ids):,}, {len(other_ids):,}"])
     return rows
+
+
+def _reading(run: Run, other: Run) -> str:
+    """The run's models, and in what else it read otherwise than `other`."""
+    mine, theirs = details(run), details(other)
+    more = [f"{name} {mine[name]}" for name in mine if name.startswith("scorer.") and mine[name] != theirs.get(name)]
+    return ", ".join([of_scorer(run), *more])
+
+
+def _tuned(run: Run) -> bool:
+    """Whether the scorer is one that scorer=tuned names: the target, fine-tuned."""
+    return json.loads(run["config"] or "{}").get("scorer", {}).get("name") == "tuned"

@@ -30,7 +30,7 @@ def compared(logs: Logs, title: str, rows: Sequence[dict[str, Any]], name: str, 
     for setting in sorted({cell.setting for cell in found}, key=lambda s: (-(s[3] or 0), str(s))):
         cells = [cell for cell in found if cell.setting == setting]
         made, lacking = _section(cells, rows, measures, others, whole=not sections)
-        sections.append((_heading(cells), made))
+        sections.append((_heading(cells) + differing(setting[-1], found), made))
         notes += [f"{MISSING} in the section of {of_data(cells[0].run)}: {lacking}."] if lacking else []
     return Table(title, _columns(measures), sections, [*notes, *_footnotes(logs, found)])
 
@@ -39,6 +39,13 @@ def _heading(cells: Sequence[Cell]) -> str:
     """What the rows of a section have in common: data, size, models, recipe."""
     run = cells[0].run
     return f"Ours: {of_data(run)}; scorer {of_scorer(run)}; tuned {run['target']}, recipe {run['train']}"
+
+
+def differing(details: Sequence[tuple[str, str]], found: Sequence[Cell]) -> str:
+    """`; option value, ...` of what is not the same in all settings of `found`, because names alone do not tell it; or ""."""
+    held = {cell.setting[-1] for cell in found}
+    told = [f"{name} {value}" for name, value in details if not all((name, value) in other for other in held)]
+    return f"; {', '.join(told)}" if told else ""
 
 
 def _measures(found: Sequence[Cell]) -> list[tuple[str, str]]:
@@ -61,10 +68,12 @@ def _section(cells: Sequence[Cell], rows: Sequence[dict[str, Any]], measures: Se
              whole: bool) -> tuple[list[list[str]], str]:  # fmt: skip
     """(rows, what is missing in them, in words). `whole`: also the paper's rows that we did not run."""
     base = [cell for cell in cells if cell.selector == "Base"]
-    tuned: dict[str, list[Cell]] = {}
+    tuned: dict[
+        Any, list[Cell]
+    ] = {}  # a row is one selection and its models, though each benchmark is a run of its own
     for cell in cells:
         if cell.selector != "Base":
-            tuned.setdefault(cell.run["cell"], []).append(cell)
+            tuned.setdefault((cell.selector, cell.share, cell.models), []).append(cell)
     made = [_ours("Base, not tuned", base, measures)] if base else []
     lacking = []
     for row in rows:

@@ -62,7 +62,9 @@ class Tracker:
         """A W&B run with these files of the job's directory."""
         import wandb
 
-        quiet = wandb.Settings(console="off", silent=self.settings["mode"] == "offline", disable_git=True)
+        quiet = wandb.Settings(
+            console="off", silent=self.settings["mode"] == "offline", disable_git=True, host="", x_disable_meta=True
+        )  # nor the host, the command line and absolute paths
         names = {"run": self.run_dir.name, "group": self.group, "stage": stage}
         run = wandb.init(
             project=self.settings["project"], entity=self.settings["entity"], mode=self.settings["mode"],

@@ -5,11 +5,12 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
 
 import hostile_logs
 import pytest
 
-from analysis import findings, report
+from analysis import findings, logs, report
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WIDE, PHONE = (1400, 900), (390, 844)
@@ -245,6 +246,19 @@ def test_a_report_opens_at_the_pair_that_its_address_names(driver, address):
     page.get(link)
     wait(page, "return document.documentElement.dataset.ready === 'true'")
     assert texts(page, "#reader .query")[0].startswith("query 4:")
+
+
+def test_scores_without_rmi_are_listed_by_what_there_is(driver, tmp_path):
+    """scorer.passes=[forward,answer] makes IFD and no RMI."""
+    held = hostile_logs.logs()
+    kept = ("scores", "id", "ifd", "noise")
+    rows = [{name: value for name, value in row.items() if name in kept} for row in held.metrics.to_pylist()]
+    file = tmp_path / "report.html"
+    made = replace(held, metrics=logs.conform(metrics=rows).metrics)
+    file.write_text(report.page(findings.findings(made)), encoding="utf-8")
+    page = opened(driver, file.as_uri(), *WIDE, "light")
+    assert texts(page, "#list-pairs .row")
+    assert [entry["message"] for entry in driver.get_log("browser")] == []
 
 
 def test_both_extremes_stand_side_by_side(page):

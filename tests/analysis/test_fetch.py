@@ -437,3 +437,12 @@ def test_the_sweeps_overrides_are_those_hydra_makes_jobs_of():
         f"selector={s} budget={b}" for s in ("random", "rmi") for b in ("0.25", "0.5")
     ]
     assert settings()["stages"] == ["load", "score", "select"]
+
+
+def test_w_and_b_is_not_told_of_the_machine(offline, tmp_path):
+    making.run(tmp_path / "0")
+    told = [row for file in (tmp_path / "0").rglob("*.wandb") for row in wandb_log.records(file.read_bytes())]
+    hosts = [row.run.host for row in told if row.HasField("run")]
+    assert hosts
+    assert not any(hosts)
+    assert not any(row.HasField("environment") for row in told)  # its command line, directories and interpreter

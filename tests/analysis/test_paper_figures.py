@@ -165,7 +165,9 @@ def test_budget_draws_values_and_intervals_of_the_results(sweep):
     full = next(c for c in figure.axes[0].containers if c.get_label() == "Full")
     assert full.lines[0].get_xdata() == pytest.approx([100])
     other = small_logs.small(pairs=60, seed=5, budgets=(0.25,))
-    assert "1 other setting of data, models or recipe not shown" in note(budget.figure(make.joined([sweep, other])))
+    assert "1 other setting of data, models, recipe or evaluation not shown" in note(
+        budget.figure(make.joined([sweep, other]))
+    )
     assert "not shown" not in note(figure)
 
 

@@ -1,5 +1,6 @@
 """What the tables say, and what they say of what is missing."""
 
+import json
 import logging
 import re
 from dataclasses import replace
@@ -145,6 +146,57 @@ def test_two_runs_that_share_a_row_of_the_paper_but_no_cell_are_told_apart_by_na
     assert {row[0] for row in rows[start + 1 : start + 3]} == {"sweep/random 0.25", "sweep/another"}
 
 
+def with_keys(row, *checkpoints, **other):
+    """`row` of RUNS, of a run that trained these models, with `other` in place of its own."""
+    keys = {f"train_seed{k}": key for k, key in enumerate(checkpoints)}
+    return row | {"keys": json.dumps(keys)} | other
+
+
+def two_runs(sweep, value, first_keys, second_keys, benchmark="humaneval", **other):
+    """`sweep` in which the random quarter ran again, with these models, and passed `value` of `benchmark`."""
+    first = next(run for run in sweep.runs.to_pylist() if run["selector"] == "random" and run["budget"] == "0.25")
+    second = with_keys(first, *second_keys, run="f" * 12, name="again", **other)
+    runs = [with_keys(first, *first_keys) if run["run"] == first["run"] else run for run in sweep.runs.to_pylist()]
+    own = small_logs.result(second, benchmark, value, pooled=len(second_keys))
+    return changed(sweep, runs=[*runs, second], results=[*sweep.results.to_pylist(), own])
+
+
+def test_a_benchmark_each_run_of_the_same_models_is_one_row(sweep):
+    held = two_runs(sweep, 0.4, ["a"], ["a"], benchmark="mbpp", cell="e" * 12)
+    rows = main.table(held).sections[0][1]
+    start = rows.index(next(row for row in rows if row[:2] == ["Random", "paper"]))
+    assert [row[1] for row in rows[start : start + 3]] == ["paper", "ours", "paper"]
+    row = dict(zip(main.table(held).columns, rows[start + 1], strict=True))
+    assert row["MBPP"] == "40.0 [35.0, 45.0]"
+    assert row["HumanEval"] == cells(main.table(sweep), "Random")[1]["HumanEval"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "seeds"), [(["a"], ["a"], None), (["a"], ["a", "b", "c"], 3), (["a"], ["b"], 2)]
+)
+def test_a_model_that_two_runs_hold_counts_once(sweep, first, second, seeds):
+    own = cells(main.table(sweep), "Random")[1]["HumanEval"]
+    row = cells(main.table(two_runs(sweep, 0.4, first, second)), "Random")[1]
+    assert row["whose"] == ("ours" if seeds is None else f"ours, {seeds} seeds")
+    if seeds == 3:
+        assert row["HumanEval"] == "40.0 [35.0, 45.0]"
+    if seeds is None:
+        assert row["HumanEval"] in (own, "40.0 [35.0, 45.0]")
+
+
+def test_runs_measured_in_another_way_are_a_section_of_their_own_that_says_so(sweep):
+    runs = [run | {"config": json.dumps(json.loads(run["config"]) | {"evaluate": {"max_new_tokens": tokens}})}
+            for run, tokens in zip(sweep.runs.to_pylist(), [256] * 5 + [77] * 100, strict=False)]  # fmt: skip
+    low = {run["run"] for run in runs[:5]}
+    results = [row | ({"value": 0.1, "low": 0.05} if row["selector"] == "base" and row["run"] in low else {})
+               for row in sweep.results.to_pylist()]  # fmt: skip
+    table = main.table(changed(sweep, runs=runs, results=results))
+    assert {re.search(r"evaluate.max_new_tokens (\d+)$", heading)[1] for heading, _ in table.sections} == {"77", "256"}
+    bases = [cells(table, "Base, not tuned", section)[0] for section in (0, 1)]
+    assert {base["whose"] for base in bases} == {"ours"}
+    assert {base["HumanEval"] for base in bases} == {"10.0 [5.0, 26.0]", "21.0 [16.0, 26.0]"}
+
+
 def test_the_disagreement_table_has_the_papers_four_rows(sweep):
     table = disagreement.table(sweep)
     names = [row[0] for row in table.sections[0][1] if row[0]]
@@ -162,6 +214,15 @@ def test_a_row_that_names_its_data_goes_before_one_that_does_not(sweep):
     assert paper.row_of(run | {"selected": run["pairs"]}, rows) is None
 
 
+@pytest.mark.parametrize(("kind", "threshold", "name"), [
+    ("diff_high", 0.1, "Diff-High"), ("diff_high", 0.6, None), ("diff_low", 0.1, None)])  # fmt: skip
+def test_of_thresholds_only_the_papers_own_is_its_row_whatever_share_it_leaves(kind, threshold, name):
+    options = {"name": "disagreement", "kind": kind, "threshold": threshold, "stratified": True, "strata": 10}
+    run = small_logs.run(options, 0.25, small_logs.metrics(80), selected=2)
+    found = paper.row_of(run, paper.NUMBERS["disagreement"])
+    assert (found and found["name"]) == name
+
+
 def test_overlaps_are_recomputed_from_the_subsets(sweep):
     table = correlations.table(sweep)
     rows = {row[0]: row[1:] for row in table.sections[0][1]}
@@ -176,14 +237,22 @@ def test_overlaps_are_recomputed_from_the_subsets(sweep):
     assert any("0.9539" in note and "Not measured" in note for note in table.notes)
 
 
-def test_two_scorers_of_the_same_pairs_are_correlated_over_the_pairs_both_have(sweep):
+@pytest.mark.parametrize(("scorer", "theirs"), [("tuned", "0.9539"), ("embedded", MISSING)])
+def test_two_scorers_of_the_same_pairs_are_correlated_over_the_pairs_both_have(sweep, scorer, theirs):
     rows = sweep.metrics.to_pylist()
     tuned = [row | {"scores": "tuned", "rmi": 2 * row["rmi"] + 1} for row in rows[:50]]
-    run = sweep.runs.to_pylist()[0] | {"run": "e" * 12, "scores": "tuned", "scorer": "tuned-model", "pairs": 50}
-    held = changed(sweep, metrics=[*rows, *tuned], runs=[*sweep.runs.to_pylist(), run])
-    between = correlations.table(held).sections[-1]
-    assert "between two scorers" in between[0]
-    assert between[1][0][1:] == ["0.9539 (before and after fine-tuning)", "1.000 [1.000, 1.000]", "50"]
+    first = next(run for run in sweep.runs.to_pylist() if run["selector"] == "ifd" and run["budget"] == "0.25")
+    config = json.dumps(json.loads(first["config"]) | {"scorer": {"name": scorer, "protocol": "reference"}})
+    run = first | {"run": "e" * 12, "scores": "tuned", "scorer": "other-model", "pairs": 50, "config": config}
+    chosen = [row | {"run": "e" * 12} for row in sweep.subsets.to_pylist() if row["run"] == first["run"]][:10]
+    held = changed(sweep, metrics=[*rows, *tuned], runs=[*sweep.runs.to_pylist(), run],
+                   subsets=[*sweep.subsets.to_pylist(), *chosen])  # fmt: skip
+    title, (spearman, overlap) = correlations.table(held).sections[-1]
+    assert "two readings" in title
+    assert spearman[1:] == [theirs, "1.000 [1.000, 1.000]", "50"]
+    assert 'scorer.protocol "reference"' in spearman[0]
+    assert overlap[0].startswith("overlap of IFD, max_ifd=null at budget 0.25")
+    assert overlap[1:] == [MISSING, "50.0%; 100.0%", "20, 10"]
 
 
 def test_cost_adds_the_parts_of_a_stage(sweep):
