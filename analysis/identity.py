@@ -27,8 +27,9 @@ def asked(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def cell(result: dict[str, Any]) -> str:
-    """`asked` without its seeds, and the files it names by their content where that is known: repetitions share it."""
-    config, keys = asked(result), result["keys"]
+    """`asked` without its seeds, the files it names by their content where that is known, and the stages' versions:
+    repetitions share it."""
+    config, keys = {**asked(result), "code": result.get("code")}, result["keys"]
     config |= {part: _without(config[part], name) for part, name in _SEEDS if part in config}
     config.pop("seed", None)
     if "data" in keys:

@@ -158,7 +158,7 @@ def _cells(sweep: Iterable[str]) -> list[list[str]]:
 
 
 def _absent(group: str, overrides: list[str], varied: list[str]) -> dict[str, Any]:
-    told = dict(option.split("=", 1) for option in overrides)
+    told = dict(option.split("=", 1) for option in overrides if "=" in option)  # ~train.adapter has no value
     return {"run": fingerprint({"missing": sorted(overrides), "group": group})[:12], "name": " ".join(varied), "group": group,
             "status": MISSING, "mark": "missing from its sweep", "selector": told.get("selector"),
             "budget": told.get("budget"), "data": told.get("data"), "started": None}  # fmt: skip

@@ -108,9 +108,12 @@ def _online(path: str, scratch: Path) -> Iterator[Attempt]:
     for run in runs:
         place = scratch / entity / project / run.id
         (place / MIRROR).mkdir(parents=True, exist_ok=True)
-        for file in run.files():
-            if file.name.startswith(f"{MIRROR}/"):
-                file.download(root=str(place), replace=True).close()
+        try:
+            for file in run.files():
+                if file.name.startswith(f"{MIRROR}/"):
+                    file.download(root=str(place), replace=True).close()
+        except (wandb.Error, OSError) as failure:  # requests' errors are OSErrors
+            raise ValueError(f"{ONLINE}{path}: the files of {run.name} do not come: {failure}") from failure
         if not (place / MIRROR / RESULT).is_file():
             log.warning("%s%s/%s: %s, without %s/%s: left out", ONLINE, entity, project, run.name, MIRROR, RESULT)
             continue

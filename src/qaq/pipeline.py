@@ -46,7 +46,11 @@ def run(
 
 def _run(cfg: dict[str, Any], run_dir: Path, group: str, asked: dict[str, list[str]]) -> dict[str, Any]:
     job = Job(cfg, run_dir, Store(Path(cfg["store_dir"]), _facts(cfg)), Tracker(run_dir, cfg, group))
-    job.result = {**blank_result(cfg, run_dir.name, job.tracker.group), **asked}
+    job.result = {
+        **blank_result(cfg, run_dir.name, job.tracker.group),
+        **asked,
+        "code": {**VERSIONS, **assess.VERSIONS},
+    }
     job.save()
     start = time.monotonic()
     try:

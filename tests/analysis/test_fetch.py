@@ -295,6 +295,19 @@ def test_the_same_run_again_is_one_run_and_a_repeated_seed_shares_its_cell(tmp_p
     assert {first["mark"], second["mark"]} == {None}
 
 
+def test_runs_of_another_version_of_a_stage_are_no_repetitions(tmp_path):
+    for number in (1, 2):
+        finish(work(begin(tmp_path / str(number), f"seed={number}")), code={"likelihood": number})
+    first, second = fetch([str(tmp_path)]).runs.to_pylist()
+    assert first["cell"] != second["cell"]
+
+
+def test_an_option_taken_away_by_a_sweep_is_no_name_of_a_missing_cell(tmp_path):
+    sweep = ["selector=random,rmi", "~train.adapter"]
+    run(tmp_path / "0", "selector=random", sweep=sweep)
+    assert ("selector=rmi", "missing", "missing from its sweep") in shown(tmp_path)
+
+
 def test_two_runs_with_the_same_name_are_two_runs(offline, tmp_path):
     run(tmp_path / "x" / "0", "selector=random")
     run(tmp_path / "y" / "0", "selector=rmi")
@@ -446,3 +459,18 @@ def test_w_and_b_is_not_told_of_the_machine(offline, tmp_path):
     assert hosts
     assert not any(hosts)
     assert not any(row.HasField("environment") for row in told)  # its command line, directories and interpreter
+
+
+def test_a_download_that_fails_is_refused_in_a_line(offline, tmp_path, monkeypatch, capsys):
+    run(tmp_path / "0")
+    api = Online(wandb_only(tmp_path, tmp_path / "only"))
+
+    def gone(**_: object) -> object:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(
+        Online, "_file", staticmethod(lambda file, root: SimpleNamespace(name="run/result.json", download=gone))
+    )
+    monkeypatch.setattr("wandb.Api", lambda: api)
+    assert main(["wandb:me/qaq", "--out", str(tmp_path / "logs")]) == 2
+    assert "do not come: no route" in capsys.readouterr().err
