@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from qaq.evaluate import sandbox, values
+from qaq.evaluate import child, sandbox, values
 from qaq.evaluate.sandbox import Call
 
 MEMORY = 1024
@@ -185,3 +185,19 @@ def f():
     call = Call(program, "f", [[[]] * 20], [1.0] * 20, [1 << 20] * 20, 30.0)
     outcome = sandbox.run(call, MEMORY, slow)
     assert (outcome.status, outcome.outputs) == ("done", 20)
+
+
+def test_a_report_s_seconds_hold_the_making_of_its_bytes(monkeypatch):
+    now = [10.0]
+    monkeypatch.setattr(child.time, "process_time", lambda: now[0])
+
+    def encode(value: object) -> bytes:
+        now[0] += 5.0
+        return b"value"
+
+    reader, writer = os.pipe()
+    child.reporter(writer, encode)(8.0, "str", "value")
+    mark, seconds, size, name = child.HEADER.unpack_from(os.read(reader, 1 << 10))
+    os.close(reader)
+    os.close(writer)
+    assert (mark, seconds, size, name) == (child.MARK, 7.0, 5, 3)
