@@ -16,8 +16,6 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from rich.console import Console
-from rich.table import Table
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
@@ -27,6 +25,7 @@ from analysis.fetch import fetch  # noqa: E402
 from analysis.logs import Logs  # noqa: E402
 from qaq import report  # noqa: E402
 from qaq.evaluate.results import Measured, comparison, results, won_and_lost  # noqa: E402
+from qaq.grid import grid  # noqa: E402
 
 _WIDTH = 80
 _TASKS = ("benchmark", "limit", "data")  # what may not differ, besides the grading; the others are told
@@ -176,9 +175,9 @@ def _answered(a: Side, b: Side) -> list[str]:
     rows = comparison(benchmark, a.models, b.models)
     partial = " (PARTIAL: evaluate.limit)" if asked["tasks"]["limit"] else ""
     title = _wrapped(f"{benchmark}, {rows[0]['tasks']} tasks{partial}; shares in %, their differences in points")
-    grid = _grid(("metric", "A", "B", "A - B [95% interval]", "won/lost/tied", "p"),
+    drawn = _grid(("metric", "A", "B", "A - B [95% interval]", "won/lost/tied", "p"),
                  [_cells(row, benchmark, *values[row["benchmark"], row["metric"]]) for row in rows])  # fmt: skip
-    return [*_heads(a, b), title, *(_wrapped(f"note: {note}") for note in notes), grid,
+    return [*_heads(a, b), title, *(_wrapped(f"note: {note}") for note in notes), drawn,
             *_lists(*won_and_lost(benchmark, a.models, b.models))]  # fmt: skip
 
 
@@ -210,23 +209,15 @@ def _on_seeds(a: Side, b: Side) -> str:
 
 
 def _cells(row: dict[str, Any], benchmark: str, a: float | None, b: float | None) -> list[str]:
-    scale, digits = (1, 3) if row["metric"] in ("canonical_nll", "reply_tokens") else (100, 1)
-    digits = 1 if row["metric"] == "reply_tokens" else digits
+    scale, digits = report.scaled(row["metric"])
     name = row["metric"] if row["benchmark"] == benchmark else f"{row['metric']} (base)"
     sides = ["-" if x is None else f"{scale * x:.{digits}f}" for x in (a, b)]
     return [name, *sides, report.gain(row), report.tally(row), report.p_value(row["p"])]
 
 
 def _grid(columns: tuple[str, ...], rows: list[list[str]]) -> str:
-    grid = Table(box=None, pad_edge=False)
-    for i, name in enumerate(columns):
-        grid.add_column(name, justify="right" if i else "left", overflow="fold")
-    for row in rows:
-        grid.add_row(*row)
-    console = Console(width=_WIDTH, highlight=False, markup=False)
-    with console.capture() as captured:
-        console.print(grid)
-    return "\n" + "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
+    drawn = grid(columns, rows, [i > 0 for i in range(len(columns))], _WIDTH, box=None, pad_edge=False)
+    return "\n" + "\n".join(line.rstrip() for line in drawn.splitlines()) + "\n"
 
 
 def _lists(won: list[str], lost: list[str]) -> list[str]:

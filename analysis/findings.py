@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.logs import Logs
+from analysis.logs import Logs, counts
 from qaq import report
 from qaq.select import base
 from qaq.tables import METRICS
@@ -85,11 +85,6 @@ def budget(value: str | None) -> str:
     return f"{number:,.0f} pairs" if number > 1 else f"{100 * number:.4g}%"
 
 
-def usable(run: dict[str, Any]) -> bool:
-    """Whether a run's numbers may be used: complete and without a mark, unless that only names a part of the benchmark."""
-    return run["status"] == "complete" and (run["mark"] is None or run["mark"].startswith("partial"))
-
-
 def results(logs: Logs, runs: Rows, names: dict[str, str]) -> Rows:
     """Rows of the table with intervals. A base model that several runs share stands there once."""
     rows, base_rows = [], set()
@@ -147,7 +142,7 @@ def _run(run: dict[str, Any], names: dict[str, str], scorings: Rows) -> dict[str
         **run,
         **parsed,
         "label": names[run["run"]],
-        "usable": usable(run),
+        "usable": counts(run),
         "budget": budget(run["budget"]),
         "scoring": place,
         "spoiled": spoiled,

@@ -4,6 +4,7 @@ Knobs (qaq.config) and what lies outside the run (tracking, store, launch) chang
 of stages that were not asked for.
 """
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +68,19 @@ def shown(config: dict[str, Any]) -> dict[str, Any]:
 
 def label(options: dict[str, Any]) -> str:
     """A selector's name, which side of the disagreement it keeps, and its options that are not the defaults."""
-    defaults = next((d for d in select.defaults() if d["name"] == options["name"]), {})
-    other = [f"{k}={v}" for k, v in options.items() if k not in ("name", "kind") and v != defaults.get(k, v)]
+    other = [f"{name}={value}" for name, value in departures(options).items()]
     return " ".join([options["name"], *filter(None, [options.get("kind")]), *other])
+
+
+def departures(options: dict[str, Any]) -> dict[str, Any]:
+    """A selector's options that are not its defaults; `kind` is part of its name."""
+    usual = _defaults().get(options.get("name"), {})
+    return {name: value for name, value in options.items() if name != "kind" and value != usual.get(name, value)}
+
+
+@functools.cache
+def _defaults() -> dict[str, dict[str, Any]]:
+    return {one["name"]: one for one in select.defaults()}
 
 
 def _model(spec: dict[str, Any] | None, key: str | None) -> Any:

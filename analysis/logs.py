@@ -109,6 +109,12 @@ def write(logs: Logs, folder: Path) -> None:
             tables.write(table, file)
 
 
+def counts(run: Mapping[str, Any]) -> bool:
+    """Whether the numbers of a row of RUNS may be used: complete and without a mark, unless that names a part of the benchmark."""
+    partly = bool(run["partial"]) and (run["mark"] or "").startswith("partial")
+    return run["status"] == "complete" and (run["mark"] is None or partly)
+
+
 def only(logs: Logs, names: Iterable[str]) -> Logs:
     """The same with the tables that are not named left empty: who gets it can have looked at no other."""
     kept = set(names)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qaq.evaluate.statistics import Z95
+from qaq.noise import middle_ranks
 
 
 class Spearman(NamedTuple):
@@ -28,12 +29,6 @@ def spearman(x: np.ndarray, y: np.ndarray) -> Spearman | None:
     half = Z95 * np.sqrt((1 + value**2 / 2) / (len(x) - 3))
     z = np.arctanh(np.clip(value, -1 + 1e-15, 1 - 1e-15))
     return Spearman(value, float(np.tanh(z - half)), float(np.tanh(z + half)), len(x))
-
-
-def middle_ranks(values: np.ndarray) -> np.ndarray:
-    """1-based ranks; equal values share the middle of theirs."""
-    _, inverse, sizes = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(sizes) - (sizes - 1) / 2)[inverse]
 
 
 def number(value: float, digits: int = 3) -> str:

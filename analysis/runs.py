@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from analysis import identity
+from analysis import identity, logs
 from analysis.sources import Attempt
 from qaq.store import file_digest, fingerprint
 
@@ -32,7 +32,7 @@ class Run:
     @property
     def counts(self) -> bool:
         """Whether it can stand for others of its kind."""
-        return self.row["status"] == COMPLETE and (self.row["mark"] or "partial").startswith("partial")
+        return logs.counts(self.row)
 
 
 def runs(attempts: Iterable[Attempt]) -> list[Run]:

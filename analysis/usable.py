@@ -5,7 +5,6 @@ benchmark are used, because their RESULTS name the part. Where LOGS hold several
 has what it needs, and says which.
 """
 
-import functools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,8 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.logs import Logs
-from qaq import select
+from analysis.identity import departures
+from analysis.logs import Logs, counts
 
 Run = dict[str, Any]
 NAMES = {"base": "Base", "full": "Full", "random": "Random", "ifd": "IFD", "rmi": "RMI (global)", "stratified": "RMI (stratified)",
@@ -40,11 +39,7 @@ class Scores:
 
 def usable(logs: Logs) -> list[Run]:
     """The runs that count, in the order of their ids."""
-    return [run for run in logs.runs.to_pylist() if run["status"] == "complete" and _unmarked(run)]
-
-
-def _unmarked(run: Run) -> bool:
-    return run["mark"] is None or (bool(run["partial"]) and run["mark"].startswith("partial"))
+    return [run for run in logs.runs.to_pylist() if counts(run)]
 
 
 def left_out(logs: Logs) -> list[str]:
@@ -126,18 +121,8 @@ def repeated(chosen: list[tuple[Run, frozenset[str]]], runs: Iterable[Run]) -> s
 def label(run: Run) -> str:
     """The selector's name for a reader, with the options that are not its defaults."""
     name = options(run).get("kind") or options(run).get("name") or run["selector"]
-    usual = _defaults().get(options(run).get("name"), {})
-    other = [
-        f"{key}={json.dumps(value)}"
-        for key, value in sorted(options(run).items())
-        if key != "kind" and value != usual.get(key, value)
-    ]
+    other = [f"{key}={json.dumps(value)}" for key, value in sorted(departures(options(run)).items())]
     return ", ".join([NAMES.get(name, name), *other])
-
-
-@functools.cache
-def _defaults() -> dict[str, dict[str, Any]]:
-    return {one["name"]: one for one in select.defaults()}
 
 
 def share(run: Run) -> float | None:

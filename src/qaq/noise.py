@@ -51,9 +51,13 @@ def auc(values: np.ndarray, positive: np.ndarray) -> float | None:
     count, total = int(positive.sum()), len(values)
     if count in (0, total):
         return None
+    return float((middle_ranks(values)[positive].sum() - count * (count + 1) / 2) / (count * (total - count)))
+
+
+def middle_ranks(values: np.ndarray) -> np.ndarray:
+    """1-based ranks; equal values share the middle of theirs."""
     _, inverse, sizes = np.unique(values, return_inverse=True, return_counts=True)
-    middle = np.cumsum(sizes) - (sizes - 1) / 2  # average 1-based rank of each distinct value
-    return float((middle[inverse][positive].sum() - count * (count + 1) / 2) / (count * (total - count)))
+    return (np.cumsum(sizes) - (sizes - 1) / 2)[inverse]
 
 
 def _let_through(

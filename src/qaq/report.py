@@ -9,24 +9,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from qaq.estimate.table import table as estimate_table
+from qaq.grid import grid
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """A text table that keeps to the terminal's width; numbers are right-aligned."""
-    grid = Table()
-    for i, name in enumerate(columns):
-        numeric = all(isinstance(row[i], (int, float)) or row[i] in ("", "-") for row in rows) and bool(rows)
-        grid.add_column(name, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        grid.add_row(*(Text(_cell(value)) for value in row))  # Text: a bracket is a bracket
-    console = Console(width=None if Console().is_terminal else 118, highlight=False)
-    with console.capture() as captured:
-        console.print(grid)
-    return f"{title}\n{captured.get().rstrip()}"
+    right = [
+        all(isinstance(row[i], (int, float)) or row[i] in ("", "-") for row in rows) and bool(rows)
+        for i in range(len(columns))
+    ]
+    cells = [[_cell(value) for value in row] for row in rows]
+    return f"{title}\n{grid(columns, cells, right, None if Console().is_terminal else 118)}"
 
 
 def _cell(value: Any) -> str:
@@ -151,11 +146,16 @@ def gain(row: dict[str, Any]) -> str:
     """`difference [low, high]` of a COMPARISONS row; shares in points of a hundred."""
     if row["value"] is None:
         return "-"
-    scale, digits = (100, 1) if _is_share(row["metric"]) else (1, _digits(row["metric"]))
+    scale, digits = scaled(row["metric"])
     value, *bounds = (
         None if x is None else f"{scale * x:+.{digits}f}" for x in (row["value"], row["low"], row["high"])
     )
     return f"{value} [{', '.join(bounds)}]" if None not in bounds else f"{value}"
+
+
+def scaled(metric: str) -> tuple[int, int]:
+    """(factor, digits) of a metric beside others: shares in a hundred."""
+    return (100, 1) if _is_share(metric) else (1, _digits(metric))
 
 
 def p_value(p: float | None) -> str:

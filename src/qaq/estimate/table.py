@@ -3,8 +3,7 @@
 import textwrap
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from qaq.grid import grid
 
 _WIDTH = 80
 
@@ -51,15 +50,7 @@ def _sharing(deepspeed: dict[str, Any] | None) -> str:
 
 
 def _grid(title: str, columns: tuple[str, ...], rows: list[list[str]]) -> str:
-    grid = Table(width=None)
-    for i, name in enumerate(columns):
-        grid.add_column(name, justify="right" if i else "left", overflow="fold")
-    for row in rows:
-        grid.add_row(*row)
-    console = Console(width=_WIDTH, highlight=False, markup=False)
-    with console.capture() as captured:
-        console.print(grid)
-    return f"{title}\n{captured.get().rstrip()}"
+    return f"{title}\n{grid(columns, rows, [i > 0 for i in range(len(columns))], _WIDTH)}"
 
 
 def _work(part: dict[str, Any]) -> list[str]:

@@ -6,6 +6,7 @@ is right also where it holds a NaN, or the canonical solution itself would fail;
 theirs lets numpy repeat the smaller one (which also may take more memory than there is).
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,13 @@ from evalplus.eval._special_oracle import (
 from qaq.evaluate import values
 from qaq.evaluate.benchmark import Task
 
-_ORACLES = ("are_equivalent", "sum_div", "surface_Area", "digit_distance_nums")  # MBPP's of `_special`
+# The tasks of MBPP whose rule is no other's, in EvalPlus's words: (exact, out, given, atol) -> right
+_ORACLES: dict[str, Callable[[Any, Any, list[Any], float], Any]] = {
+    "are_equivalent": lambda *_: True,  # Mbpp/164: EvalPlus accepts whatever comes back
+    "sum_div": lambda exact, out, *_: exact or out == 0,  # Mbpp/295
+    "surface_Area": lambda exact, out, given, atol: exact or abs(out - _surface_Area(*given)) <= atol,  # Mbpp/581
+    "digit_distance_nums": lambda exact, out, given, _: exact or out == _digit_distance_nums(*given),  # Mbpp/558
+}
 _RTOL = 1e-07  # numpy.testing.assert_allclose's default, which EvalPlus names
 _FLOAT_ATOL = 1e-6  # what EvalPlus puts in the place of 0 once a task has given floats
 _ROOT_ATOL = 1e-4  # HumanEval/32's own test, where the benchmark's file has no tolerances
@@ -112,14 +119,8 @@ def _has_text(value: Any) -> bool:
 
 def _special(entry_point: str, exact: Any, out: Any, exp: Any, given: list[Any], atol: float) -> Any:
     """The tasks of MBPP that have more than one right answer, in EvalPlus's order."""
-    if entry_point == "are_equivalent":  # Mbpp/164: EvalPlus accepts whatever comes back
-        return True
-    if entry_point == "sum_div":  # Mbpp/295
-        return exact or out == 0
-    if entry_point == "surface_Area":  # Mbpp/581
-        return exact or abs(out - _surface_Area(*given)) <= atol
-    if entry_point == "digit_distance_nums":  # Mbpp/558
-        return exact or out == _digit_distance_nums(*given)
+    if entry_point in _ORACLES:
+        return _ORACLES[entry_point](exact, out, given, atol)
     if entry_point in MBPP_OUTPUT_SET_EQ_TASKS:
         return set(out) == set(exp)
     if entry_point in MBPP_OUTPUT_NOT_NONE_TASKS:
