@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from qaq import assess, card, data, estimate, evaluate, launch, noise, reading, report, score, select
+from qaq import assess, card, data, estimate, evaluate, launch, noise, observe, reading, report, score, select
 from qaq.config import ESTIMATE, SECTIONS, identity, pairs_for
 from qaq.export import export, gather
 from qaq.job import Job, blank_result, versions
@@ -77,6 +77,7 @@ def _stages(job: Job) -> None:
     wanted = job.cfg["stages"]
     if {"evaluate", ESTIMATE} & set(wanted):  # a benchmark that cannot be had is told now, not after the training
         job.cfg = {**job.cfg, "evaluate": evaluate.ready(job.cfg["evaluate"], job.store.root / "benchmarks")}
+    observe.ready(job)
     examples = load(job)
     if "estimate" in wanted:
         estimate.run(job, examples)
@@ -210,6 +211,7 @@ def select_pairs(job: Job, examples: Path, metrics: pa.Table) -> pa.Table:
     options, pairs = job.cfg["selector"], metrics.num_rows
     count = pairs_for(job.cfg["budget"], pairs) if select.uses_budget(options) else pairs
     with job.tracker.stage("select") as records:
+        metrics = observe.observed(job, examples, metrics)
         start = time.monotonic()
         subset = select.select(metrics, options, count, job.cfg["seed"])
         job.result["seconds"]["select"] = round(time.monotonic() - start, 3)

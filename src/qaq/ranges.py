@@ -6,7 +6,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from qaq.config import ESTIMATE, STAGES, Dtype
+from qaq.config import ESTIMATE, STAGES
+from qaq.sections import Dtype
 
 _POSITIVE = ("train.epochs", "train.max_length", "train.micro_batch_size", "train.save_steps", "train.keep_checkpoints",
              "evaluate.max_new_tokens", "evaluate.seconds", "evaluate.memory_mb", "evaluate.batch_size", "evaluate.workers",

@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from qaq import config, evaluate, launch, models, ranges, score, select
+from qaq import config, evaluate, launch, models, ranges, score, select, signals
 from qaq.data import noise
 from qaq.experiments import ROOT
 from qaq.store import canonical
@@ -145,7 +145,14 @@ def _check_rooms(cfg: DictConfig, ahead: str | None) -> None:
     for name in values["scorer"]["passes"]:
         if name not in score.PASSES:
             raise ValueError(f"scorer.passes holds {_unknown(name, name, list(score.PASSES))}")
-    for spec in (values["scorer"]["model"], values["scorer"]["weak"], values["target"]):
+    asked = select.signals(OmegaConf.to_container(cfg.selector))
+    signals.check(asked, values["signals"])
+    for spec in (
+        values["scorer"]["model"],
+        values["scorer"]["weak"],
+        values["target"],
+        *signals.specs(asked, values["signals"]),
+    ):
         if spec and not (ahead and str(spec["path"]).startswith(f"{ahead}/")):
             models.check(spec)
     if {"train", config.ESTIMATE} & set(cfg.stages) and cfg.budget <= 1 and select.uses_budget(values["selector"]):

@@ -12,7 +12,7 @@ import hashlib
 import io
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +104,21 @@ class Shards:
             return None
         log.warning("%s does not hold what was written there: set aside, its %s are made again", file, self.what)
         return None
+
+
+def cut(ids: np.ndarray, length: np.ndarray, rows: np.ndarray, budget: int) -> Iterator[np.ndarray]:
+    """`rows` by (length, id), cut where the next record would pass the budget; short ones first."""
+    order = rows[np.lexsort((ids[rows], length[rows]))]
+    shard: list[int] = []
+    total = 0
+    for row in order:
+        if shard and total + int(length[row]) > budget:
+            yield np.array(shard)
+            shard, total = [], 0
+        shard.append(int(row))
+        total += int(length[row])
+    if shard:
+        yield np.array(shard)
 
 
 def _digest_of(ids: np.ndarray) -> str:

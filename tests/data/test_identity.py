@@ -10,7 +10,7 @@ from loading import settings
 from omegaconf import OmegaConf
 
 from qaq import data
-from qaq.config import DataConfig
+from qaq.sections import DataConfig
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "data"
 PRESETS = {"magpie_coder", "openr1_math", "xcoder_80k", "evol_codealpaca", "magicoder_oss", "magicoder_evol",

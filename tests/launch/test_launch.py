@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from qaq import config, launch, refuse, score, tables
+from qaq import config, launch, refuse, score, sections, tables
 from qaq.launch import local, ray
 from qaq.score.tokenise import tokenise
 
@@ -269,7 +269,7 @@ def test_what_cannot_be_started_is_refused_before_any_work(overrides, message, m
         refuse.check(overrides, sweep=False)
 
 
-@pytest.mark.parametrize("schema", [config.LaunchConfig, config.SlurmConfig, config.RayConfig])
+@pytest.mark.parametrize("schema", [sections.LaunchConfig, sections.SlurmConfig, sections.RayConfig])
 def test_nothing_about_places_and_workers_enters_a_key(schema):
     assert config.identity({**SLURM, **RAY}, schema) == {}
 

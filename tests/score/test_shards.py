@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from qaq import shards as module
 from qaq.score import texts
-from qaq.score.shards import SCHEMA, Shards, cut
+from qaq.score.shards import SCHEMA, Shards
 from qaq.score.spans import Text
+from qaq.shards import cut
 
 IDS = np.array([f"id{i:03d}" for i in range(40)])
 LENGTH = np.array([(i * 7) % 13 + 1 for i in range(40)])

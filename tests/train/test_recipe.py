@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from qaq.config import TrainConfig
+from qaq.sections import TrainConfig
 from qaq.train.recipe import determining, recipe
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "train"

@@ -3,8 +3,8 @@
 One file per source, `shapes` for the fields that hold a pair, `noise` for planted defects, `examples` for the pass.
 """
 
-from qaq.data.examples import identity, load
+from qaq.data.examples import identity, load, write_turns
 
 VERSION = 1  # of the results: raise it when the same settings would give other examples
 
-__all__ = ["VERSION", "identity", "load"]
+__all__ = ["VERSION", "identity", "load", "write_turns"]

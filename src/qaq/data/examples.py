@@ -70,6 +70,18 @@ def load(settings: dict[str, Any], out: Path) -> dict[str, Any]:
     return counts
 
 
+def write_turns(examples: Path, settings: dict[str, Any], out: Path) -> None:
+    """A Parquet file of id, query, answer and `queries`: the user's turns that the query was made of (data.turns=every)."""
+    columns = ["id", "query", "answer", "record"]
+    with pq.ParquetWriter(
+        out, pa.schema([*((n, pa.string()) for n in columns[:3]), ("queries", pa.list_(pa.string()))])
+    ) as writer:
+        for batch in pq.ParquetFile(examples).iter_batches(_ROW_GROUP, columns=columns):
+            rows = [(json.loads(row["record"]), row["query"]) for row in batch.select(["record", "query"]).to_pylist()]
+            queries = pa.array([shapes.user_turns(settings, *row) for row in rows], pa.list_(pa.string()))
+            writer.write_table(pa.table([*(batch[name] for name in columns[:3]), queries], schema=writer.schema))
+
+
 def _kind(settings: dict[str, Any]) -> str:
     if settings["path"] and settings["id"]:
         raise ValueError(f"data.path={settings['path']} and data.id={settings['id']} are both set: give one of them")

@@ -62,6 +62,14 @@ def reader(settings: dict[str, Any]) -> Callable[[Any], Pair]:
     return read
 
 
+def user_turns(settings: dict[str, Any], value: Any, query: str) -> list[str]:
+    """What the user said, turn by turn, in a record whose pair has this `query`; the query itself where it was not made of turns."""
+    name = _turns_field(value, {side: settings[side] for side in ("query", "answer", "input")})
+    said = [_turn(name, place, turn) for place, turn in enumerate(value[name])] if name else []
+    turns = [text for side, text in said if side == "user"]
+    return turns if _BLANK_LINE.join(turns) == query else [query]
+
+
 def _kind(value: Any) -> str:
     names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number" if isinstance(value, (int, float)) else type(value).__name__)

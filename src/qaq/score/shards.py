@@ -4,13 +4,14 @@ The records still missing are sorted by (length, id) and cut greedily. Taking fi
 the other cuts, so after a kill, or beside another process, the same shards come out, hence the same bytes.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from qaq import shards
+from qaq.shards import cut
 
 # A row: id, then for each target of the pass its summed NLL (nats; NaN where the text did not fit the window) and tokens.
 SCHEMA = pa.schema([("id", pa.string()), ("nll_sum", pa.list_(pa.float64())), ("tokens", pa.list_(pa.int32()))])
@@ -26,18 +27,3 @@ class Shards(shards.Shards):
              compute: Callable[[np.ndarray], pa.Table]) -> None:  # fmt: skip
         """Compute the `missing` rows of `ids`, shard by shard, longest texts first."""
         self.take(ids, list(cut(ids, length, missing, tokens_per_shard))[::-1], compute)
-
-
-def cut(ids: np.ndarray, length: np.ndarray, rows: np.ndarray, tokens_per_shard: int) -> Iterator[np.ndarray]:
-    """`rows` by (length, id), cut where the next text would pass the budget; short texts first."""
-    order = rows[np.lexsort((ids[rows], length[rows]))]
-    shard: list[int] = []
-    total = 0
-    for row in order:
-        if shard and total + int(length[row]) > tokens_per_shard:
-            yield np.array(shard)
-            shard, total = [], 0
-        shard.append(int(row))
-        total += int(length[row])
-    if shard:
-        yield np.array(shard)

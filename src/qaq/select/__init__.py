@@ -59,6 +59,12 @@ def needs_weak(options: dict[str, Any]) -> bool:
     return bool(getattr(module(options["name"]), "NEEDS_WEAK", False))
 
 
+def signals(options: dict[str, Any]) -> tuple[str, ...]:
+    """The quality signals (qaq.signals.COLUMNS) whose columns the selector needs beside METRICS."""
+    chosen = module(options["name"])
+    return chosen.signals(settings(options)) if hasattr(chosen, "signals") else ()
+
+
 def select(metrics: pa.Table, options: dict[str, Any], count: int, seed: int) -> pa.Table:
     """SUBSET of `count` pairs (or as many as the selector's own rule keeps), best first.
 

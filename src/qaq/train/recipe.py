@@ -7,7 +7,8 @@ its rows nothing is known, so no value is made up: another share needs them give
 import itertools
 from typing import Any
 
-from qaq.config import TrainConfig, identity
+from qaq.config import identity
+from qaq.sections import TrainConfig
 
 # A budget is rounded to whole pairs, so a subset's share is near its row, rarely on it.
 SHARE_TOLERANCE = 0.005

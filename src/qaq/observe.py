@@ -1,0 +1,159 @@
+"""EXAMPLES -> the quality signals that the selector asks for: each a table of its own in the store, joined to METRICS by id.
+
+A pair is observed once under the same settings, whatever data set it comes in (`qaq.shards`).
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from qaq import data, evaluate, select, signals
+from qaq.config import identity
+from qaq.job import Job
+from qaq.shards import Shards
+from qaq.signals.settings import SCHEMAS
+from qaq.store import Entry, fingerprint
+from qaq.tables import digest_of_ids, read, write
+
+VERSIONS = {"turns": 1, "query_length": 1}  # raised when what is made changes; those of the others lie in their files
+
+
+def ready(job: Job) -> None:
+    """ValueError if the query set of RDS+ holds tasks of the benchmark that is then evaluated: that is leakage."""
+    if "evaluate" not in job.cfg["stages"] or "rds" not in select.signals(job.cfg["selector"]):
+        return
+    items, asked = read(_query_set(job).path / "examples.parquet", ["row", "query"]), job.cfg["evaluate"]
+    tests = [(task.task_id, task.prompt) for task in evaluate.tasks({**asked, "limit": None})]
+    if found := signals.module("rds").held_out(items["query"].to_pylist(), tests):
+        named = ", ".join(f"record {items['row'][item]} is {task}" for item, task in found[:5])
+        raise ValueError(f"signals.rds.queries: {len(found)} of {len(items)} records are tasks of {asked['benchmark']}, which is then "
+                         f"evaluated ({named}): take them out, or evaluate on another benchmark")  # fmt: skip
+
+
+def observed(job: Job, examples: Path, metrics: pa.Table) -> pa.Table:
+    """METRICS with the columns of the signals that the selector asks for."""
+    for name in select.signals(job.cfg["selector"]):
+        columns = signals.COLUMNS[name]
+        table = read(_MAKERS[name](job, examples).path / f"{name}.parquet", ["id", *columns])
+        rows = pc.index_in(metrics["id"], table["id"].combine_chunks())
+        for column in columns:
+            metrics = metrics.append_column(column, table[column].take(rows))
+    return metrics
+
+
+def _complexity(job: Job, examples: Path) -> Entry:
+    if job.cfg["data"]["turns"] != "every":
+        return _by_model(job, "complexity", examples)
+    settings = job.cfg["data"]
+    turns = job.store.entry("turns", VERSIONS["turns"], {}, {"examples": _digest(examples)},
+                            lambda out: data.write_turns(examples, settings, out / "pairs.parquet"))  # fmt: skip
+    return _by_model(job, "complexity", turns.path / "pairs.parquet", {"turns": "every"})
+
+
+def _embedding(job: Job, examples: Path) -> Entry:
+    return _by_model(job, "embedding", examples)
+
+
+def _scar(job: Job, examples: Path) -> Entry:
+    return _by_model(job, "scar", examples)
+
+
+def _rds(job: Job, examples: Path) -> Entry:
+    items = _query_set(job)
+    return _by_model(job, "rds", examples, {"items": items.key}, {"items": str(items.path / "examples.parquet")})
+
+
+def _query_set(job: Job) -> Entry:
+    """The items RDS+ compares with, read as any data is: EXAMPLES."""
+    settings = job.cfg["signals"]["rds"]["queries"]
+    return job.store.entry("examples", data.VERSION, data.identity(settings), {}, lambda out: data.load(settings, out))
+
+
+def _quality(job: Job, examples: Path) -> Entry:
+    """The answers' results in the tests that a model wrote for them: quality.parquet, and verdicts.parquet test by test."""
+    module, written = signals.module("quality"), _by_model(job, "unit_tests", examples)
+    settings = job.cfg["signals"]["unit_tests"]
+
+    def build(out: Path) -> None:
+        quality, verdicts = module.quality(
+            read(written.path / "unit_tests.parquet"), read(examples, ["id", "query", "answer"]), settings
+        )
+        write(quality, out / "quality.parquet")
+        write(verdicts, out / "verdicts.parquet")
+
+    return _keep(
+        job,
+        "quality",
+        job.store.entry("quality", module.VERSION, module.identity(settings), {"unit_tests": written.key}, build),
+    )
+
+
+def _query_length(job: Job, examples: Path) -> Entry:
+    def build(out: Path) -> None:
+        table = read(examples, ["id", "query"])
+        words = [len(query.split()) for query in table["query"].to_pylist()]
+        write(pa.table({"id": table["id"], "query_words": pa.array(words, pa.int32())}), out / "query_length.parquet")
+
+    entry = job.store.entry("query_length", VERSIONS["query_length"], {}, {"examples": _digest(examples)}, build)
+    return _keep(job, "query_length", entry)
+
+
+def _by_model(job: Job, name: str, pairs: Path, more: dict[str, str] | None = None,
+              files: dict[str, str] | None = None) -> Entry:  # fmt: skip
+    """What a model says of `pairs`, shared between the workers; `more` determines it too, `files` are for the worker."""
+    module, settings = signals.module(name), job.cfg["signals"][name]
+    model, inputs = job.model(name, settings["model"]), more or {}
+    how = {key: value for key, value in identity(settings, SCHEMAS[name]).items() if key not in ("model", "queries")}
+    folder = (
+        job.store.root
+        / "signals"
+        / name
+        / fingerprint({"version": module.VERSION, **how, **inputs, "model": model.key})[:24]
+    )
+    ids = read(pairs, ["id"])["id"].combine_chunks()
+
+    def build(out: Path) -> None:
+        held = Shards(folder, module.SCHEMA, module.WHAT)
+        if len(held.missing(ids.to_pylist())):
+            request = {
+                "signal": name,
+                "settings": settings,
+                "pairs": str(pairs),
+                "shards": str(folder),
+                **(files or {}),
+            }
+            request |= {
+                "model": str(model.directory()),
+                "characters_per_shard": job.cfg["signals"]["characters_per_shard"],
+            }
+            job.workers("qaq.signals", request, lambda: len(held.missing(ids.to_pylist())))
+        table = held.read()
+        write(table.take(pc.index_in(ids, table["id"].combine_chunks())), out / f"{name}.parquet")
+
+    asked = {**inputs, "model": model.key, "examples": digest_of_ids(ids.to_pylist())}
+    return _keep(job, name, job.store.entry(name, module.VERSION, how, asked, build))
+
+
+def _keep(job: Job, name: str, entry: Entry) -> Entry:
+    """A signal's table in the run's directory: a link, since embeddings are large."""
+    link = job.dir / f"{name}.parquet"
+    link.unlink(missing_ok=True)
+    os.symlink(entry.path / link.name, link)
+    return job.keep(name, entry)
+
+
+def _digest(examples: Path) -> str:
+    return digest_of_ids(read(examples, ["id"])["id"].to_pylist())
+
+
+_MAKERS: dict[str, Callable[[Job, Path], Entry]] = {
+    "complexity": _complexity,
+    "quality": _quality,
+    "embedding": _embedding,
+    "query_length": _query_length,
+    "scar": _scar,
+    "rds": _rds,
+}

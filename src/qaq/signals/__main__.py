@@ -1,0 +1,72 @@
+"""Worker: `python -m qaq.signals REQUEST` adds shards of one signal for the pairs that nobody has done yet.
+
+Any number of workers may share a folder, on one machine or on many that share a disk (`qaq.shards`).
+"""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from qaq import launch, signals
+from qaq.progress import Progress
+from qaq.shards import Shards, cut
+from qaq.store import room
+
+log = logging.getLogger(__name__)
+
+
+def observe(request: dict[str, Any]) -> None:
+    """`request`: signal, pairs (Parquet file of id, query, answer, queries), shards (directory), characters_per_shard, and what
+    the signal itself asks for (model, settings, device, ...).
+
+    The model is loaded only if something is missing.
+    """
+    signal = signals.module(request["signal"])
+    with room(Path(request["shards"]), f"the {signal.WHAT}"):
+        shards, pairs = Shards(Path(request["shards"]), signal.SCHEMA, signal.WHAT), _pairs(Path(request["pairs"]))
+        ids = pairs["id"].to_numpy(zero_copy_only=False).astype(str)
+        missing = shards.missing(ids)
+        if not len(missing):
+            return
+        log.info("%s: %d pairs, %d held", request["signal"], len(missing), len(ids) - len(missing))
+        made = signal.load(request)
+
+        def compute(rows: np.ndarray) -> pa.Table:
+            found = made(pairs.take(rows))
+            progress.add(len(rows))
+            return found
+
+        with Progress(request["signal"], len(missing), "pairs") as progress:
+            shards.take(
+                ids, list(_cut(pairs, ids, missing, request))[::-1], compute
+            )  # longest first: what does not fit fails at once
+
+
+def _pairs(file: Path) -> pa.Table:
+    """id, query, answer and queries: the query alone where the file does not know its turns."""
+    there = pq.read_schema(file).names
+    pairs = pq.read_table(file, columns=[name for name in ("id", "query", "answer", "queries") if name in there])
+    if "queries" in there:
+        return pairs
+    return pairs.append_column(
+        "queries", pa.array([[query] for query in pairs["query"].to_pylist()], pa.list_(pa.string()))
+    )
+
+
+def _cut(pairs: pa.Table, ids: np.ndarray, missing: np.ndarray, request: dict[str, Any]) -> Iterable[np.ndarray]:
+    """Shards of pairs of similar length: a batch each where replies are written, which takes long; else by their characters."""
+    length = pc.add(pc.utf8_length(pairs["query"]), pc.utf8_length(pairs["answer"])).to_numpy()
+    if size := request["settings"].get("batch_size"):
+        order = np.lexsort((ids, length))  # of all pairs: the batches are the same after a kill
+        return [order[start : start + size] for start in range(0, len(order), size)]
+    return cut(ids, length, missing, request["characters_per_shard"])
+
+
+if __name__ == "__main__":
+    observe(launch.request())
