@@ -12,8 +12,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 
-from qaq.evaluate import sandbox  # noqa: E402
-from qaq.evaluate.walls import LEVELS  # noqa: E402
+from qaq.sandbox import LEVELS, parent  # noqa: E402
 
 # No deadline: a shared machine is slow now and then, and a test never asserts a time. The same examples every time.
 hypothesis.settings.register_profile("qaq", deadline=None, max_examples=40, derandomize=True)
@@ -62,7 +61,7 @@ def tiny_model(tmp_path_factory) -> Path:
 @pytest.fixture(params=LEVELS)
 def level(request, monkeypatch):
     """Every level of isolation that the machine has."""
-    if not sandbox.allowed(request.param):
+    if not parent.allowed(request.param):
         pytest.skip(f"this machine does not allow {request.param!r}")
-    monkeypatch.setattr(sandbox, "level", lambda: request.param)
+    monkeypatch.setattr(parent, "level", lambda: request.param)
     return request.param

@@ -11,8 +11,8 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from conftest import ROOT
 
-from qaq import chat, evaluate, launch, models, tables
-from qaq.evaluate import Task, benchmark, decode, generate, protocol, solutions
+from qaq import chat, decode, evaluate, launch, models, tables
+from qaq.evaluate import Task, benchmark, generate, protocol, solutions
 
 TASKS = [Task(f"T/{i}", f"def f{i}(x{'x' * i}):\n", f"f{i}", "    return x\n", test="") for i in range(5)]
 SETTINGS = {"benchmark": "humaneval", "path": None, "limit": None, "protocol": "chat", "generator": "transformers",

@@ -7,8 +7,8 @@ import sys
 import pyarrow as pa
 import pytest
 
-from qaq import evaluate, tables
-from qaq.evaluate import sandbox
+from qaq import evaluate, sandbox, tables
+from qaq.sandbox import parent
 
 SETTINGS = {"benchmark": "humaneval", "limit": 6, "max_new_tokens": 8, "dtype": "float32", "system_prompt": None, "seconds": 5,
             "memory_mb": 1024, "workers": 2, "require_isolation": None}  # fmt: skip
@@ -121,7 +121,7 @@ def test_a_time_out_is_repeated_once_alone_and_with_patience_and_others_are_not(
 
 
 def test_a_machine_that_is_not_safe_enough_grades_nothing(truth, monkeypatch):
-    monkeypatch.setattr(sandbox, "level", lambda: "limited")
+    monkeypatch.setattr(parent, "level", lambda: "limited")
     with pytest.raises(ValueError, match="require_isolation=sealed"):
         evaluate.grade(TASKS, solutions([""] * 6), {**SETTINGS, "require_isolation": "sealed"}, truth)
 

@@ -12,9 +12,10 @@ from evalplus.eval import is_floats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qaq.evaluate import oracle, values
+from qaq.evaluate import oracle
 from qaq.evaluate.benchmark import Task
-from qaq.evaluate.oracle import Expected, Output
+from qaq.evaluate.oracle import Expected
+from qaq.sandbox import Output, values
 
 scalars = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters()) | st.binary()

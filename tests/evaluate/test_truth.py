@@ -4,8 +4,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from qaq import evaluate
-from qaq.evaluate import truth, values
+from qaq.evaluate import truth
 from qaq.evaluate.benchmark import Task
+from qaq.sandbox import values
 
 SETTINGS = {"benchmark": "humaneval_plus", "limit": None, "seconds": 5, "memory_mb": 1024, "workers": 2,
             "require_isolation": None}  # fmt: skip

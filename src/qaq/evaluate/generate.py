@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from qaq import chat, models, tables
-from qaq.evaluate import decode, protocol, solutions
+from qaq import chat, decode, models, tables
+from qaq.evaluate import protocol, solutions
 from qaq.evaluate.benchmark import Task
 from qaq.evaluate.solutions import Unit
 from qaq.launch import request

@@ -15,12 +15,13 @@ from typing import Any
 import pyarrow as pa
 from evalplus.config import DEFAULT_GT_TIME_LIMIT_FACTOR as FACTOR
 
-from qaq import tables
-from qaq.evaluate import oracle, sandbox
+from qaq import sandbox, tables
+from qaq.evaluate import oracle
 from qaq.evaluate import truth as ground
 from qaq.evaluate.benchmark import Task
-from qaq.evaluate.oracle import Expected, Output
+from qaq.evaluate.oracle import Expected
 from qaq.progress import Progress
+from qaq.sandbox import Output
 
 log = logging.getLogger(__name__)
 _RULES = 2  # goes up with every change that may change a verdict

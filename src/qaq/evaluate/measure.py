@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from qaq import chat, hardware, models, tables
-from qaq.evaluate import benchmark, decode, generate, solutions
+from qaq import chat, decode, hardware, models, tables
+from qaq.evaluate import benchmark, generate, solutions
 from qaq.launch import request
 
 _STEPS = 16  # of the full batch

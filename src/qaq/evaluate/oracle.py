@@ -19,8 +19,8 @@ from evalplus.eval._special_oracle import (
     _surface_Area,
 )
 
-from qaq.evaluate import values
 from qaq.evaluate.benchmark import Task
+from qaq.sandbox import Output, values
 
 # The tasks of MBPP whose rule is no other's, in EvalPlus's words: (exact, out, given, atol) -> right
 _ORACLES: dict[str, Callable[[Any, Any, list[Any], float], Any]] = {
@@ -32,13 +32,6 @@ _ORACLES: dict[str, Callable[[Any, Any, list[Any], float], Any]] = {
 _RTOL = 1e-07  # numpy.testing.assert_allclose's default, which EvalPlus names
 _FLOAT_ATOL = 1e-6  # what EvalPlus puts in the place of 0 once a task has given floats
 _ROOT_ATOL = 1e-4  # HumanEval/32's own test, where the benchmark's file has no tolerances
-
-
-class Output(NamedTuple):
-    """What a solution returned for an input: the name of its type, and its bytes (see qaq.evaluate.values)."""
-
-    kind: str
-    data: bytes
 
 
 class Expected(NamedTuple):

@@ -14,15 +14,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from qaq.evaluate import oracle, sandbox, values
+from qaq import sandbox
+from qaq.evaluate import oracle
 from qaq.evaluate.benchmark import Task
-from qaq.evaluate.oracle import Expected, Output
+from qaq.evaluate.oracle import Expected
 from qaq.progress import Progress
+from qaq.sandbox import Output, values
 
 FILE = "truth.parquet"
 _RULES = 2  # goes up with every change that may change what is kept
 # An input of a task. suite is "base" or "plus", position counts within it; given and output are encoded by
-# qaq.evaluate.values, kind is the name of the output's type; floats: see oracle.Expected; seconds of processor time.
+# qaq.sandbox.values, kind is the name of the output's type; floats: see oracle.Expected; seconds of processor time.
 TABLE = pa.schema([
     ("task_id", pa.string()), ("suite", pa.string()), ("position", pa.int32()), ("given", pa.binary()),
     ("kind", pa.string()), ("output", pa.binary()), ("floats", pa.bool_()), ("seconds", pa.float64()),

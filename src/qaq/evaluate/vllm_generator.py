@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import GenerationConfig
 
-from qaq import models
-from qaq.evaluate import decode
+from qaq import decode, models
 from qaq.evaluate.solutions import Unit
 
 if TYPE_CHECKING:

@@ -25,14 +25,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from qaq import launch
-from qaq.evaluate import values
-from qaq.evaluate.benchmark import answers
-from qaq.evaluate.child import HEADER, MARK
-from qaq.evaluate.oracle import Output
-from qaq.evaluate.walls import LEVELS
+from qaq.sandbox import values
+from qaq.sandbox.answers import answers
+from qaq.sandbox.child import HEADER, MARK
+from qaq.sandbox.walls import LEVELS
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +49,13 @@ _PROCESSOR = 2  # the process-wide clock of Linux's numbers for clocks of proces
 
 class SandboxFailed(RuntimeError):
     """The child did not start: nothing is known about the solution."""
+
+
+class Output(NamedTuple):
+    """What a solution returned for an input: the name of its type, and its bytes (see `values`)."""
+
+    kind: str
+    data: bytes
 
 
 @dataclass(frozen=True)

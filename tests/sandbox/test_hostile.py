@@ -15,10 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from qaq.evaluate import oracle, sandbox, values
-from qaq.evaluate.benchmark import Task, answers
-from qaq.evaluate.oracle import Expected, Output
-from qaq.evaluate.walls import LEVELS
+from qaq import sandbox
+from qaq.evaluate import oracle
+from qaq.evaluate.benchmark import Task
+from qaq.evaluate.oracle import Expected
+from qaq.sandbox import LEVELS, Output, parent, values
+from qaq.sandbox.answers import answers
 
 LIMIT = 1.0  # seconds for an input
 MEMORY = 512  # MB
@@ -350,7 +352,7 @@ def serve(server: socket.socket) -> None:
 def run(program: str, monkeypatch: pytest.MonkeyPatch) -> tuple[sandbox.Outcome, float, list[str]]:
     """The outcome, the seconds it took, and the processes that it left."""
     mark = f"{os.getpid()}.{time.monotonic_ns()}"
-    monkeypatch.setitem(sandbox._ENVIRONMENT, "QAQ_TEST", mark)
+    monkeypatch.setitem(parent._ENVIRONMENT, "QAQ_TEST", mark)
     expected = [
         Expected(given, Output("list", values.encode([given[0], given[0] ** 2])), False, False, 0) for given in INPUTS
     ]

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qaq import chat, models
-from qaq.evaluate import decode, protocol
+from qaq import chat, decode, models
+from qaq.evaluate import protocol
 
 STOPS = protocol.Chat.stops("humaneval")
 

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from qaq.evaluate import child, sandbox, values
-from qaq.evaluate.sandbox import Call
+from qaq import sandbox
+from qaq.sandbox import Call, child, parent, values
 
 MEMORY = 1024
 
@@ -93,7 +93,7 @@ def test_an_output_larger_than_allowed_is_refused(level):
 def test_the_program_sees_our_settings_and_no_environment_of_ours(level, monkeypatch):
     monkeypatch.setenv("PLANTED_SECRET", "x")
     _, [(_, names)] = run("import os\ndef f():\n    return sorted(os.environ)\n", [[]])
-    assert set(names) <= {*sandbox._ENVIRONMENT, "LC_CTYPE"}
+    assert set(names) <= {*parent._ENVIRONMENT, "LC_CTYPE"}
 
 
 def test_sets_have_one_order_in_every_run(level):
@@ -119,21 +119,21 @@ def f(path):
 
 
 def test_a_child_that_does_not_start_is_raised_and_not_a_verdict(level, monkeypatch):
-    monkeypatch.setattr(sandbox, "CHILD", sandbox.CHILD.with_name("nowhere.py"))
+    monkeypatch.setattr(parent, "CHILD", parent.CHILD.with_name("nowhere.py"))
     with pytest.raises(sandbox.SandboxFailed, match="did not start"):
         run("def f(): pass", [[]])
 
 
 def test_the_level_is_the_strongest_that_is_allowed(monkeypatch):
-    monkeypatch.setattr(sandbox, "allowed", lambda name: name != "sealed")
-    assert sandbox.level.__wrapped__() == "fenced"
-    monkeypatch.setattr(sandbox, "allowed", lambda name: False)
+    monkeypatch.setattr(parent, "allowed", lambda name: name != "sealed")
+    assert parent.level.__wrapped__() == "fenced"
+    monkeypatch.setattr(parent, "allowed", lambda name: False)
     with pytest.raises(sandbox.SandboxFailed, match="no solution"):
-        sandbox.level.__wrapped__()
+        parent.level.__wrapped__()
 
 
 def test_a_machine_below_the_required_level_is_refused(monkeypatch):
-    monkeypatch.setattr(sandbox, "level", lambda: "filtered")
+    monkeypatch.setattr(parent, "level", lambda: "filtered")
     for enough in (None, "limited", "filtered"):
         sandbox.require(enough)
     with pytest.raises(ValueError, match="only allows 'filtered'"):
@@ -146,8 +146,8 @@ def test_a_level_that_the_machine_forbids_is_not_allowed(monkeypatch):
     def forbidden(name, *_):
         raise sandbox.SandboxFailed("PermissionError: unshare")
 
-    monkeypatch.setattr(sandbox, "_run", forbidden)
-    assert not sandbox.allowed.__wrapped__("sealed")
+    monkeypatch.setattr(parent, "_run", forbidden)
+    assert not parent.allowed.__wrapped__("sealed")
 
 
 def test_an_output_in_small_pieces_buys_no_time(level):
