@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from qaq import select
 from qaq.estimate.parts import Part, evaluation, sampled, scoring, training
 from qaq.estimate.table import table, training_table
 from qaq.job import Job
@@ -54,6 +55,7 @@ def _said(job: Job, counted: int, pairs: int, parts: list[Part]) -> dict[str, An
     settings = job.cfg["estimate"]
     devices = yaml.safe_load(ACCELERATORS.read_text())
     return {"pairs": pairs, "pairs_counted": counted,
+            "left_out": list(select.signals(job.cfg["selector"])),
             "assumed": {name: settings[name] for name in ("flops_share", "bandwidth_share")},
             "accelerators": devices, "parts": [_part(part, devices, settings) for part in parts]}  # fmt: skip
 

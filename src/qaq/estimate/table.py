@@ -77,6 +77,9 @@ def _notes(estimate: dict[str, Any]) -> list[str]:
     notes = []
     for part in estimate["parts"]:
         notes.append(f"- {_name(part)}: {_of(part)}{part['model']}{_also(part)}")
+    if estimate["left_out"]:
+        notes.append(f"- NOT counted: what the selector asks of other models ({', '.join(estimate['left_out'])}; see signals). Unit tests "
+                     "cost most: a reply for every pair.")  # fmt: skip
     if estimate["pairs_counted"] < estimate["pairs"]:
         notes.append(f"- Tokens are counted on a random sample of {estimate['pairs_counted']:,} of {estimate['pairs']:,} pairs "
                      "(estimate.pairs); ± is one standard error.")  # fmt: skip
