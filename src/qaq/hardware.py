@@ -50,6 +50,22 @@ def memory(device: str) -> float:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+def default_tokens_per_batch(model: Any) -> int:
+    """A budget for the device of a transformers model: on a GPU from the free memory, on a CPU what stays in its caches.
+
+    SmolLM2 read 2,048 and 4,096 tokens at once equally fast on two cores. On a GPU a token is taken to need 24 hidden
+    vectors and 6 of the MLP's width (not measured yet), and half of the free memory is left free.
+    """
+    if model.device.type != "cuda":
+        return 4096
+    import torch
+
+    config = model.config.get_text_config()
+    width = 24 * config.hidden_size + 6 * getattr(config, "intermediate_size", 4 * config.hidden_size)
+    free, _ = torch.cuda.mem_get_info(model.device)
+    return int(min(max(free / 2 / (width * model.dtype.itemsize), 2048), 2**17))
+
+
 def _free(device: str) -> float:
     if device.startswith("cuda"):
         import torch

