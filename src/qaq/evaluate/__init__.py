@@ -7,7 +7,7 @@ generate.py     worker: the replies, batch by batch; qaq.decode or vllm_generato
 solutions.py    replies -> programs; clean.py is the process that sanitizes them
 truth.py        what the canonical solutions return
 grade.py        solutions -> verdicts: qaq.sandbox runs them, oracle.py compares
-syntax.py       which solutions compile; compiles.py is the process that finds out
+syntax.py       which solutions compile; compiles.py is asked, in a process of its own
 statistics.py   intervals and tests
 
 A new benchmark is an entry of `benchmark.RELEASES`; a comparison is a few lines of `oracle`.

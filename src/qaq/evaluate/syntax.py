@@ -4,17 +4,14 @@ Python's own compiler decides (`compiles.py`), the one that would run them. A ve
 with an error of its own making looks the same.
 """
 
-import json
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from qaq import launch
+from qaq.sandbox import limited
 
-CHILD = Path(__file__).with_name("compiles.py")
+COMPILES = Path(__file__).with_name("compiles.py")
 
 
 def with_syntax(verdicts: pa.Table, solutions: pa.Table, settings: dict[str, Any]) -> pa.Table:
@@ -30,20 +27,8 @@ def compiles(programs: list[str], seconds: float, memory_mb: int) -> list[bool]:
 
     RuntimeError if the compiler's process does not start.
     """
-    found: list[bool] = []
-    while len(found) < len(programs):
-        with tempfile.NamedTemporaryFile("w", suffix=".jsonl", encoding="ascii") as file:
-            file.writelines(json.dumps(program) + "\n" for program in programs[len(found) :])
-            file.flush()
-            limits = [str(max(1, round(seconds))), str(memory_mb << 20)]
-            done = launch.command([sys.executable, "-I", str(CHILD), file.name, *limits], {})
-        ready, *said = done.stdout.split() or [""]
-        if ready != "ready":
-            raise RuntimeError(f"the process that compiles solutions did not start: {done.stderr[-500:]}")
-        found += [word == "1" for word in said]
-        if len(found) < len(programs):
-            found.append(False)  # it ended the process, by a limit or a crash of the compiler
-    return found
+    found = limited.each(COMPILES, "compiles", [[program] for program in programs], seconds, memory_mb)
+    return [bool(one) for one in found]
 
 
 def _keys(table: pa.Table) -> list[tuple[str, int]]:
