@@ -10,6 +10,7 @@ from qaq.sections import (
     EstimateConfig,
     EvaluateConfig,
     LaunchConfig,
+    LeakageConfig,
     ModelSpec,
     RayConfig,
     ScorerConfig,
@@ -33,6 +34,7 @@ class Config:
     store_dir: str = MISSING
     system_prompt: str | None = MISSING
     data: DataConfig = field(default_factory=DataConfig)
+    leakage: LeakageConfig = field(default_factory=LeakageConfig)
     scorer: ScorerConfig = field(default_factory=ScorerConfig)
     signals: SignalsConfig = field(default_factory=SignalsConfig)
     selector: Any = MISSING

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from qaq import assess, card, data, estimate, evaluate, launch, noise, observe, reading, report, score, select
+from qaq import assess, card, data, estimate, evaluate, launch, leakage, noise, observe, reading, report, score, select
 from qaq.config import ESTIMATE, SECTIONS, identity, pairs_for
 from qaq.export import export, gather
 from qaq.job import Job, blank_result, versions
@@ -30,7 +30,7 @@ from qaq.train.recipe import determining, recipe
 log = logging.getLogger(__name__)
 
 # Raised when a stage's code changes what it makes; part of every key.
-VERSIONS = {"examples": data.VERSION, **reading.VERSIONS, "checkpoint": 4}
+VERSIONS = {"examples": data.VERSION, **reading.VERSIONS, "checkpoint": 4, "leakage": leakage.VERSION}
 
 
 def run(
@@ -103,10 +103,11 @@ def load(job: Job) -> Path:
     """Source -> EXAMPLES and quarantine; returns the Parquet file of EXAMPLES."""
     settings = job.cfg["data"]
     with job.tracker.stage("load") as records:
-        what = data.identity(settings)  # reads the whole source, so once
+        tests = leakage.wanted(job)
+        what = data.identity(settings, tests)  # reads the whole source, so once
         job.result["keys"]["data"] = fingerprint(what)
         entry = job.store.entry("examples", VERSIONS["examples"], what, {},
-                                lambda out: data.load(settings, out))  # fmt: skip
+                                lambda out: data.load(settings, out, tests))  # fmt: skip
         job.keep("load", entry)
         counts = json.loads((entry.path / "counts.json").read_text())
         job.result["counts"] |= {"rows": counts["rows"], "kept": counts["kept"], "quarantined": counts["quarantined"]}
@@ -225,7 +226,8 @@ def select_pairs(job: Job, examples: Path, metrics: pa.Table) -> pa.Table:
             job.write("labels", labels)
             job.result |= noise.grade(metrics, labels, subset, options, count, job.cfg["seed"])
         report.rmi_figure(metrics, subset, job.dir / "rmi.png")
-        records.log({"pairs": metrics.num_rows, "selected": subset.num_rows, **job.result.get("noise", {})})
+        leaked = leakage.measure(job, examples, metrics, subset)
+        records.log({"pairs": metrics.num_rows, "selected": subset.num_rows, **leaked, **job.result.get("noise", {})})
     log.info("select: %s keeps %d of %d pairs", options["name"], subset.num_rows, metrics.num_rows)
     return subset
 

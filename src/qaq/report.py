@@ -111,6 +111,8 @@ def summary(result: dict[str, Any]) -> str:
         parts.append(estimate_table(result["estimate"]))
     if result.get("noise"):
         parts += _noise_tables(result)
+    if result.get("leakage"):
+        parts.append(_leakage_table(result["leakage"], result["config"]["leakage"]))
     if result["values"]:
         parts += _evaluation_tables(result)
     return "\n\n".join(parts)
@@ -175,6 +177,17 @@ def _model(row: dict[str, Any]) -> str:
     if row["pooled"] > 1:
         return f"{row['selector']}, {row['pooled']} seeds pooled"
     return row["selector"] if "training seed" not in row["run"] else f"{row['selector']}, seed {row['train_seed']}"
+
+
+def _leakage_table(rows: list[dict[str, Any]], asked: dict[str, Any]) -> str:
+    """What the pairs give away of each benchmark; below, why one is missing."""
+    columns = ("benchmark", "pairs of the", "TLI", "tasks", "pairs", f"at least {asked['threshold']} like a task")
+    known = [
+        [r["benchmark"], r["part"], f"{r['tli']:.2%}", r["tasks"], r["pairs"], r["leaking"]] for r in rows if r["tasks"]
+    ]
+    title = f"test leakage: TLI is the mean over the tasks of the best similarity with any pair's {asked['text']}"
+    notes = dict.fromkeys(row["note"] for row in rows if row["note"])
+    return "\n".join([table(title, columns, known) if known else title, *notes])
 
 
 def _noise_tables(result: dict[str, Any]) -> list[str]:

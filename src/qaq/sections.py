@@ -110,6 +110,8 @@ class DataConfig:
     input: str | None = MISSING
     turns: Turns = MISSING
     limit: int | None = MISSING
+    near_duplicates: float | None = MISSING
+    decontaminate: float | None = MISSING
     seed: int = MISSING
     noise: float = MISSING
     noise_kinds: list[str] = MISSING
@@ -264,6 +266,26 @@ class RayConfig(ClusterConfig):
     """Tasks of a Ray cluster."""
 
     address: str | None = knob()
+
+
+class Compared(Enum):
+    """Which text of a pair is held against a benchmark's tasks."""
+
+    query = "query"
+    answer = "answer"
+    pair = "pair"
+
+
+@dataclass
+class LeakageConfig:
+    """What counts as leakage, of which benchmarks, and where their files lie."""
+
+    name: str = MISSING
+    text: Compared = MISSING
+    threshold: float = MISSING
+    benchmarks: list[str] = MISSING
+    humaneval: str | None = MISSING
+    mbpp: str | None = MISSING
 
 
 @dataclass

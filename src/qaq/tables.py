@@ -47,6 +47,12 @@ METRICS = _schema("METRICS", "id", id=_s, **{f"{side}{m}": _f64 for side in ("",
 # rank counts from 0, best first; priority is the value that ranked the pair; stratum is its decile of PPL(Q).
 SUBSET = _schema("SUBSET", "rank", rank=_i64, id=_s, priority=_f64, stratum=_i32)
 
+# How much of a benchmark's task the pairs of the "data", or of the "selection", give away: similarity is the best of any pair
+# (XCoder, see qaq.data.leakage), `id` the pair's, null where none shares anything. query (the pair's text that was compared)
+# and test are the two texts of the worst tasks, else null.
+LEAKAGE = _schema("LEAKAGE", "benchmark part task_id", benchmark=_s, part=_s, task_id=_s, similarity=_f64, id=_s, query=_s,
+                  test=_s)  # fmt: skip
+
 # raw is the reply as it was said; solution is the program cut out of it and, where `cleaned`, sanitized.
 SOLUTIONS = _schema("SOLUTIONS", "task_id sample", task_id=_s, sample=_i32, solution=_s, raw=_s, tokens=_i32, capped=_b,
                     cleaned=_b)  # fmt: skip

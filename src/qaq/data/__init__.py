@@ -1,6 +1,7 @@
 """A source (the standard library, a user's file, the hub) becomes the table EXAMPLES; refused records keep a reason.
 
-One file per source, `shapes` for the fields that hold a pair, `noise` for planted defects, `examples` for the pass.
+One file per source, `shapes` for the fields that hold a pair, `near_duplicates` and `leakage` for pairs that
+copy another pair or a benchmark's task, `noise` for planted defects, `examples` for the pass.
 """
 
 from qaq.data.examples import identity, load, write_turns

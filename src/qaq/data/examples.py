@@ -8,17 +8,19 @@ the 64-bit ids of the kept pairs are in memory.
 import json
 import logging
 import platform
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from qaq.data import hub, jsonl, noise, shapes, stdlib
+from qaq.data import hub, jsonl, leakage, near_duplicates, noise, shapes, stdlib
 from qaq.data.record import Record, Source, Unusable
 from qaq.progress import Progress
 from qaq.store import file_digest
@@ -31,12 +33,19 @@ _SHOWN = 3  # refused records that an error message quotes
 _ALWAYS = ("name", "turns", "limit", "query", "answer", "input")
 
 
-def identity(settings: dict[str, Any]) -> dict[str, Any]:
-    """What determines the examples: the source's content and the options that can change the result, never a path."""
+def identity(settings: dict[str, Any], tests: leakage.Tests | None = None) -> dict[str, Any]:
+    """What determines the examples: the source's content and the options that can change the result, never a path.
+
+    `tests`: the benchmarks that data.decontaminate asks for; ValueError where it does and they are not given.
+    """
     kind = _kind(settings)
     options = {name: settings[name] for name in _ALWAYS}
     if settings["noise"]:
         options |= {name: settings[name] for name in ("noise", "noise_kinds")}
+    if settings["near_duplicates"]:
+        options["near_duplicates"] = settings["near_duplicates"]
+    if settings["decontaminate"]:
+        options |= {"decontaminate": settings["decontaminate"], "tests": _given(tests).digest}
     if settings["noise"] or kind == "stdlib":
         options["seed"] = settings["seed"]
     if kind == "stdlib":
@@ -46,12 +55,20 @@ def identity(settings: dict[str, Any]) -> dict[str, Any]:
     return {**hub.identity(settings), **options}
 
 
-def load(settings: dict[str, Any], out: Path) -> dict[str, Any]:
-    """Write examples.parquet, quarantine.jsonl and counts.json into `out`; return the counts.
+def _given(tests: leakage.Tests | None) -> leakage.Tests:
+    if tests is None:
+        raise ValueError("decontaminate is for the pairs that are selected from, which are held against the benchmarks: leave "
+                         "it null here")  # fmt: skip
+    return tests
+
+
+def load(settings: dict[str, Any], out: Path, tests: leakage.Tests | None = None) -> dict[str, Any]:
+    """Write examples.parquet, quarantine.jsonl and counts.json into `out`; return the counts. `tests`: see `identity`.
 
     counts: rows = kept + quarantined; by_reason; multi_turn = kept records of more than one user turn; system_turn =
     kept records with a system turn, which stays in the record and is no part of the pair; shape = kept
-    records per pair of fields; noise = rows per kind, where `noise` is above 0. ValueError if nothing is kept.
+    records per pair of fields; near_duplicates = the first few of them; noise = rows per kind, where `noise` is above 0.
+    ValueError if nothing is kept.
     """
     noise.check(settings)
     kind = _kind(settings)
@@ -59,9 +76,12 @@ def load(settings: dict[str, Any], out: Path) -> dict[str, Any]:
     what = settings["path"] or settings["id"] or settings["name"]
     cleaning = _Cleaning(settings, out)
     cleaning.run(source, what)
-    counts = cleaning.counts()
-    if not counts["kept"]:
-        raise ValueError(_nothing_usable(what, counts, cleaning))
+    if not cleaning.traits:
+        raise ValueError(_nothing_usable(what, cleaning.counts(), cleaning))
+    shown = _without_near_duplicates(cleaning, settings["near_duplicates"]) if settings["near_duplicates"] else {}
+    if settings["decontaminate"]:
+        _without_leaks(cleaning, _given(tests), settings["decontaminate"])
+    counts = {**cleaning.counts(), **shown}
     log.info("%s: %d records, %d kept, %d quarantined %s", what, *(counts[k] for k in ("rows", "kept", "quarantined")),
              counts["by_reason"] or "")  # fmt: skip
     if settings["noise"]:
@@ -82,6 +102,26 @@ def write_turns(examples: Path, settings: dict[str, Any], out: Path) -> None:
             writer.write_table(pa.table([*(batch[name] for name in columns[:3]), queries], schema=writer.schema))
 
 
+def _without_near_duplicates(cleaning: "_Cleaning", threshold: float) -> dict[str, Any]:
+    """Take them out; the first few, side by side."""
+    reasons, shown = {}, []
+    for near in near_duplicates.find(cleaning.examples, threshold):
+        reasons[near.id] = f"near-duplicate of row {near.of_row}: Jaccard {near.jaccard:.2f}"
+        if len(shown) < _SHOWN:
+            shown.append({name: value for name, value in near._asdict().items() if name != "id"})
+    cleaning.withdraw("near-duplicate", reasons)
+    return {"near_duplicates": shown}
+
+
+def _without_leaks(cleaning: "_Cleaning", tests: leakage.Tests, threshold: float) -> None:
+    reasons, before = leakage.reasons(cleaning.examples, tests, threshold), len(cleaning.traits)
+    if len(reasons) == before:
+        first = next(iter(reasons.values()))
+        raise ValueError(f"data.decontaminate={threshold} takes out every one of {before} pairs (the first {first}): raise it, or "
+                         "leave out a benchmark with leakage.benchmarks")  # fmt: skip
+    cleaning.withdraw("leaks a benchmark", reasons)
+
+
 def _kind(settings: dict[str, Any]) -> str:
     if settings["path"] and settings["id"]:
         raise ValueError(f"data.path={settings['path']} and data.id={settings['id']} are both set: give one of them")
@@ -98,19 +138,19 @@ class _Cleaning:
     def __init__(self, settings: dict[str, Any], out: Path) -> None:
         self.read: Callable[[Any], shapes.Pair] = shapes.reader(settings)
         self.name, self.limit, self.out = settings["name"], settings["limit"], out
+        self.examples = out / "examples.parquet"
         self.rows_of: dict[int, int] = {}  # id as a number -> row
+        self.traits: list[tuple[str, bool, bool]] = []  # of each kept pair: its shape, multi_turn, system_turn
         self.reasons: Counter[str] = Counter()
-        self.shapes: Counter[str] = Counter()
         self.keys: Counter[str] = Counter()  # fields of refused records
         self.first_refused: list[str] = []
-        self.rows = self.multi_turn = self.system_turn = 0
+        self.rows = 0
 
     def run(self, source: Source, what: str) -> None:
         """Read all records, or the first `limit`."""
         records = islice(source.records, self.limit)
         with ExitStack() as stack:
-            writer = stack.enter_context(pq.ParquetWriter(self.out / "examples.parquet", EXAMPLES.columns,
-                                                          compression="zstd"))  # fmt: skip
+            writer = stack.enter_context(pq.ParquetWriter(self.examples, EXAMPLES.columns, compression="zstd"))
             self.quarantine = stack.enter_context((self.out / "quarantine.jsonl").open("w", encoding="utf-8"))
             bar = stack.enter_context(Progress(f"read {what}", source.total, source.unit)) if source.total else None
             while self._write_group(writer, islice(records, _ROW_GROUP)):
@@ -142,9 +182,7 @@ class _Cleaning:
         first = self.rows_of.setdefault(int(id, 16), self.rows)
         if first != self.rows:
             raise Unusable(f"duplicate of row {first}")
-        self.shapes[shape] += 1
-        self.multi_turn += multi_turn
-        self.system_turn += system_turn
+        self.traits.append((sys.intern(shape), multi_turn, system_turn))
         return id, self.rows, query, answer, self.name, None, record.text
 
     def _refuse(self, record: Record, reason: str) -> None:
@@ -160,10 +198,28 @@ class _Cleaning:
 
     def counts(self) -> dict[str, Any]:
         """The counts so far."""
-        quarantined = sum(self.reasons.values())
+        quarantined, shapes = sum(self.reasons.values()), Counter(shape for shape, _, _ in self.traits)
         return {"rows": self.rows, "kept": self.rows - quarantined, "quarantined": quarantined,
-                "by_reason": dict(self.reasons.most_common()), "multi_turn": self.multi_turn, "system_turn": self.system_turn,
-                "shape": dict(self.shapes.most_common())}  # fmt: skip
+                "by_reason": dict(self.reasons.most_common()), "multi_turn": sum(multi for _, multi, _ in self.traits),
+                "system_turn": sum(system for _, _, system in self.traits), "shape": dict(shapes.most_common())}  # fmt: skip
+
+    def withdraw(self, kind: str, reasons: Mapping[str, str]) -> None:
+        """Take kept pairs out of examples.parquet again and into the quarantine: id -> reason, of one `kind`."""
+        scratch, stays = self.examples.with_suffix(".thinned"), []
+        with (
+            pq.ParquetWriter(scratch, EXAMPLES.columns, compression="zstd") as writer,
+            (self.out / "quarantine.jsonl").open("a", encoding="utf-8") as quarantine,
+        ):
+            for batch in pq.ParquetFile(self.examples).iter_batches(_ROW_GROUP):
+                goes = pc.is_in(batch["id"], value_set=pa.array(list(reasons), pa.string()))
+                for row in batch.filter(goes).select(["id", "row", "record"]).to_pylist():
+                    line = {"row": row["row"], "reason": reasons[row["id"]], "record": json.loads(row["record"])}
+                    quarantine.write(_line(line) + "\n")
+                writer.write_batch(batch.filter(pc.invert(goes)))
+                stays += pc.invert(goes).to_pylist()
+        scratch.rename(self.examples)
+        self.traits = list(compress(self.traits, stays))
+        self.reasons[kind] += len(reasons)
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ statistics.py   intervals and tests
 A new benchmark is an entry of `benchmark.RELEASES`; a comparison is a few lines of `oracle`.
 """
 
-from qaq.evaluate.benchmark import Task, identity, partial, ready, tasks
+from qaq.evaluate.benchmark import Task, at_hand, identity, partial, prompts, ready, tasks
 from qaq.evaluate.grade import calibrate, grade
 from qaq.evaluate.grade import identity as grading_identity
 from qaq.evaluate.grade import warn as warn_of_calibration
@@ -24,5 +24,5 @@ from qaq.evaluate.syntax import with_syntax
 from qaq.evaluate.truth import identity as truth_identity
 from qaq.evaluate.truth import make as ground_truth
 
-__all__ = ["Measured", "Task", "asking_identity", "calibrate", "check", "collect", "comparison", "grade", "grading_identity",
-           "ground_truth", "identity", "left", "partial", "ready", "results", "tasks", "truth_identity", "warn_of_calibration", "with_syntax"]  # fmt: skip
+__all__ = ["Measured", "Task", "asking_identity", "at_hand", "calibrate", "check", "collect", "comparison", "grade", "grading_identity",
+           "ground_truth", "identity", "left", "partial", "prompts", "ready", "results", "tasks", "truth_identity", "warn_of_calibration", "with_syntax"]  # fmt: skip

@@ -103,39 +103,66 @@ def partial(settings: dict[str, Any]) -> str:
     return f" (first {limit} of {every})" if limit is not None and limit < every else ""
 
 
-def check(settings: dict[str, Any]) -> None:
-    """ValueError, with the way out, for a benchmark nobody knows, or a file that is not there."""
+def prompts(settings: dict[str, Any]) -> list[tuple[str, str]]:
+    """(task_id, prompt) of every task, as the file has them; its inputs are not decoded. ValueError as `tasks`."""
+    _, file = _source(settings)
+    rows = (
+        json.loads(line) for line in _unpacked(file.read_bytes(), file).decode("utf-8").splitlines() if line.strip()
+    )
+    try:
+        return [(str(row["task_id"]), row["prompt"]) for row in rows]
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{file} is not a file of {RELEASES[settings['benchmark']].name}: a task lacks {error}"
+        ) from error
+
+
+def check(settings: dict[str, Any], option: str = "evaluate.path") -> None:
+    """ValueError, with the way out, for a benchmark nobody knows, or a file that is not there; `option` names the file."""
     name, path = settings["benchmark"], settings.get("path")
     if name not in RELEASES:
         near = difflib.get_close_matches(name, RELEASES, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ValueError(f"unknown benchmark {name!r}: {hint}known: {', '.join(sorted(RELEASES))}")
     if path and not Path(path).is_file():
-        raise ValueError(f"evaluate.path={path} is not a file: give the .jsonl or .jsonl.gz of {RELEASES[name].name}")
+        raise ValueError(f"{option}={path} is not a file: give the .jsonl or .jsonl.gz of {RELEASES[name].name}")
 
 
-def ready(settings: dict[str, Any], cache: Path) -> dict[str, Any]:
+def at_hand(settings: dict[str, Any], cache: Path) -> dict[str, Any] | None:
+    """As `ready`, of what an earlier run has downloaded into `cache`; None if that would take a download."""
+    release = RELEASES[settings["benchmark"]]
+    if settings.get("path") or not release.url:
+        return settings
+    file = _cached(release, cache)
+    return {**settings, "path": str(file)} if file.is_file() else None
+
+
+def ready(settings: dict[str, Any], cache: Path, option: str = "evaluate.path") -> dict[str, Any]:
     """`settings` with the data at hand: where it has to be downloaded, `path` names the file in `cache` afterwards.
 
-    ValueError, naming the URL and the way out, if it cannot be had.
+    ValueError, naming the URL and the way out (`option`, which names the file), if it cannot be had.
     """
-    check(settings)
+    check(settings, option)
     release = RELEASES[settings["benchmark"]]
     if settings.get("path") or not release.url:
         _read(*_source(settings))  # says loudly what is wrong with it now, not after an hour
         return settings
     cache.mkdir(parents=True, exist_ok=True)
-    file = cache / f"{release.sha256[:16]}-{release.url.rpartition('/')[2]}"
+    file = _cached(release, cache)
     with lock(cache / f".{file.name}.lock"):
         if not file.is_file() or _digest(_unpacked(file.read_bytes(), file)) != release.sha256:
-            _download(release, file)
+            _download(release, file, option)
     return {**settings, "path": str(file)}
 
 
-def _download(release: _Release, file: Path) -> None:
+def _cached(release: _Release, cache: Path) -> Path:
+    return cache / f"{release.sha256[:16]}-{release.url.rpartition('/')[2]}"
+
+
+def _download(release: _Release, file: Path, option: str) -> None:
     """The published bytes, or nothing."""
     log.info("fetching %s from %s", release.name, release.url)
-    way_out = "download it elsewhere and name the file: evaluate.path=FILE"
+    way_out = f"download it elsewhere and name the file: {option}=FILE"
     try:
         with urllib.request.urlopen(release.url, timeout=_PATIENCE) as answer:
             data = answer.read()
