@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from qaq import config, evaluate, launch, models, ranges, score, select
+from qaq import composition, config, evaluate, launch, models, ranges, score, select
 from qaq.data import noise
 from qaq.experiments import ROOT
 from qaq.store import canonical
@@ -140,6 +140,7 @@ def _check_rooms(cfg: DictConfig, ahead: str | None) -> None:
     sweep, is one that an earlier job of it will make, and is looked for when its turn comes."""
     values = config.plain(cfg)
     noise.check(values["data"])
+    composition.check(values["composition"])
     evaluate.check(canonical(values["evaluate"]))
     launch.check(canonical(values["launch"]))
     for name in values["scorer"]["passes"]:

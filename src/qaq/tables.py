@@ -47,6 +47,16 @@ METRICS = _schema("METRICS", "id", id=_s, **{f"{side}{m}": _f64 for side in ("",
 # rank counts from 0, best first; priority is the value that ranked the pair; stratum is its decile of PPL(Q).
 SUBSET = _schema("SUBSET", "rank", rank=_i64, id=_s, priority=_f64, stratum=_i32)
 
+# What kind of pair: its source (null: not told), words between white space, language of the answer's code, topic of the query.
+FACETS = _schema("FACETS", "id", id=_s, source=_s, query_words=_i32, answer_words=_i32, language=_s, topic=_s)
+
+# Pairs with `value` in the facet, among all scored pairs and among the selected ones.
+COMPOSITION = _schema("COMPOSITION", "facet value", facet=_s, value=_s, pool=_i64, selected=_i64)
+
+# similarity is the task's best one over all pairs (part "data") or the selected ones ("selection"), id is that pair's; texts
+# only for the worst of each benchmark and part.
+LEAKAGE = _schema("LEAKAGE", "benchmark part task_id", benchmark=_s, part=_s, task_id=_s, similarity=_f64, id=_s, query=_s, test=_s)
+
 # raw is the reply as it was said; solution is the program cut out of it and, where `cleaned`, sanitized.
 SOLUTIONS = _schema("SOLUTIONS", "task_id sample", task_id=_s, sample=_i32, solution=_s, raw=_s, tokens=_i32, capped=_b,
                     cleaned=_b)  # fmt: skip
