@@ -35,7 +35,9 @@ class Pool(NamedTuple):
     @property
     def sizes(self) -> list[int]:
         """Pairs of each selection."""
-        return [sum(column) for column in zip(*(value.selected for value in next(iter(self.facets.values()))), strict=True)]
+        return [
+            sum(column) for column in zip(*(value.selected for value in next(iter(self.facets.values()))), strict=True)
+        ]
 
 
 def pools(logs: Logs, runs: Iterable[Run]) -> list[Pool]:
@@ -55,7 +57,9 @@ def _facets(rows: Sequence[dict[tuple[str, str], tuple[int, int]]]) -> dict[str,
     for (facet, name), (pool, _) in rows[0].items():
         held[facet].append(Value(name, pool, tuple(one[facet, name][1] for one in rows)))
     known = [*FACETS, *sorted(set(held) - set(FACETS))]
-    return {facet: sorted(held[facet], key=lambda value: order(value.name, value.pool)) for facet in known if facet in held}
+    return {
+        facet: sorted(held[facet], key=lambda value: order(value.name, value.pool)) for facet in known if facet in held
+    }
 
 
 def drawn(logs: Logs) -> Pool | None:

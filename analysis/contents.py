@@ -12,13 +12,17 @@ Rows = list[dict[str, Any]]
 
 
 def composition(logs: Logs, runs: Rows, names: dict[str, str]) -> Rows:
-    """Of every pool its facets; a selection that several runs made in the same way stands there once."""
-    return [_made_up(pool, names) for pool in composed.pools(logs, runs)]
+    """Of every pool its facets; a selection that several runs made in the same way stands there once, one of all pairs not."""
+    found = [
+        composed.only(pool, [k for k, size in enumerate(pool.sizes) if size < pool.pairs])
+        for pool in composed.pools(logs, runs)
+    ]
+    return [_made_up(pool, names) for pool in found if pool.runs]
 
 
 def _made_up(pool: composed.Pool, names: dict[str, str]) -> dict[str, Any]:
     alike = defaultdict(list)
-    for place, run in enumerate(pool.runs):
+    for place in range(len(pool.runs)):
         alike[tuple(value.selected[place] for values in pool.facets.values() for value in values)].append(place)
     shown = composed.only(pool, [places[0] for places in alike.values()])
     run = pool.runs[0]
@@ -37,7 +41,9 @@ def _made_up(pool: composed.Pool, names: dict[str, str]) -> dict[str, Any]:
 
 
 def _value(value: composed.Value, sizes: list[int], pairs: int) -> dict[str, Any]:
-    chance = [composed.by_chance(count, size, value.pool, pairs) for count, size in zip(value.selected, sizes, strict=True)]
+    chance = [
+        composed.by_chance(count, size, value.pool, pairs) for count, size in zip(value.selected, sizes, strict=True)
+    ]
     return {"value": value.name, "pool": value.pool, "selected": list(value.selected), "chance": chance}
 
 
@@ -46,20 +52,21 @@ def leakage(logs: Logs, runs: Rows, names: dict[str, str]) -> dict[str, Rows]:
     leaked most, each with the pair that leaks them and everywhere it was found."""
     known = {run["run"]: run for run in runs}
     parts = {(run, part): _part(known[run], part, names) for run in known for part in ("data", "selection")}
-    return {"tli": _tli(logs, parts), "worst": _worst(logs, known, parts)}
+    return {"tli": _tli(logs, known, parts), "worst": _worst(logs, known, parts)}
 
 
 def _part(run: dict[str, Any], part: str, names: dict[str, str]) -> str:
     return f"all pairs of {run['data']}" if part == "data" else names[run["run"]]
 
 
-def _tli(logs: Logs, parts: dict[tuple[str, str], str]) -> Rows:
+def _tli(logs: Logs, known: dict[str, dict[str, Any]], parts: dict[tuple[str, str], str]) -> Rows:
     """All pairs first; the same row of several runs once."""
     rows = [row for row in logs.tli.to_pylist() if (row["run"], row["part"]) in parts]
     order = {key: place for place, key in enumerate(parts)}
     rows.sort(key=lambda row: (row["benchmark"], row["part"] != "data", order[row["run"], row["part"]]))
     shown = ("benchmark", "tli", "tasks", "pairs", "leaking", "note")
-    held = [{"of": parts[row["run"], row["part"]], "all": row["part"] == "data", **{name: row[name] for name in shown}} for row in rows]
+    held = [{"of": parts[row["run"], row["part"]], "data": known[row["run"]]["data_digest"], "all": row["part"] == "data",
+             **{name: row[name] for name in shown}} for row in rows]  # fmt: skip
     return [row for place, row in enumerate(held) if row not in held[:place]]
 
 

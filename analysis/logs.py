@@ -56,7 +56,9 @@ ANSWERS = _schema("ANSWERS", "run selector train_seed task_id sample", run=_s, s
 _COMPOSITION = _schema("COMPOSITION", "run facet value", run=_s, **_of(COMPOSITION))
 # How far pairs leak a benchmark (XCoder's TLI, a fraction), in part "data" or "selection"; leaking: pairs that its filter would
 # drop; note: why there is no number. _LEAKAGE has the single tasks; its texts only where the texts were asked for.
-TLI = _schema("TLI", "run benchmark part", run=_s, benchmark=_s, part=_s, tli=_f64, tasks=_i64, pairs=_i64, leaking=_i64, note=_s)
+TLI = _schema(
+    "TLI", "run benchmark part", run=_s, benchmark=_s, part=_s, tli=_f64, tasks=_i64, pairs=_i64, leaking=_i64, note=_s
+)
 _LEAKAGE = _schema("LEAKAGE", "run benchmark part task_id", run=_s, **_of(LEAKAGE))
 # The texts: for the report only.
 PAIRS = _schema("PAIRS", "data_digest id", data_digest=_s, id=_s, row=_i64, query=_s, answer=_s, source=_s, noise=_s)

@@ -34,7 +34,9 @@ def figure(logs: Logs) -> Figure | None:
     names = [label(run) for run in pool.runs]
     lines = sum(len(values) + 1 for values in facets.values())
     longest = max(map(len, names))
-    figure = drawing.blank(LINE * lines + 0.058 * longest + 0.1, drawing.COLUMN if len(names) <= COLUMNS else drawing.PAGE)
+    figure = drawing.blank(
+        LINE * lines + 0.058 * longest + 0.1, drawing.COLUMN if len(names) <= COLUMNS else drawing.PAGE
+    )
     axes = figure.add_subplot()
     axes.set(xlim=(-0.5 - SHARES * len(names), len(names) - 0.5), ylim=(lines - 0.4, -0.8))
     _draw(axes, pool, facets)
@@ -64,13 +66,30 @@ def rows(values: list[Value], pairs: int) -> list[Value]:
 def _draw(axes: Axes, pool: Pool, facets: dict[str, list[Value]]) -> None:
     ticks, labels, line = [], [], 0
     for facet, values in facets.items():
-        axes.text(-0.02, line, facet, transform=axes.get_yaxis_transform(), ha="right", va="center", fontsize=7, fontweight="bold")
+        axes.text(
+            -0.02,
+            line,
+            facet,
+            transform=axes.get_yaxis_transform(),
+            ha="right",
+            va="center",
+            fontsize=7,
+            fontweight="bold",
+        )
         axes.axhline(line + 0.5, color=drawing.PALE, linewidth=0.5, zorder=0)
         for value in values:
             line += 1
             ticks.append(line)
             labels.append(value.name.replace("-", "–") if value.name[0].isdigit() else value.name)
-            axes.text(-0.5 - 0.02 * len(pool.runs), line, f"{value.pool / pool.pairs:.0%}", ha="right", va="center", fontsize=7, color=drawing.GREY)
+            axes.text(
+                -0.5 - 0.02 * len(pool.runs),
+                line,
+                f"{value.pool / pool.pairs:.0%}",
+                ha="right",
+                va="center",
+                fontsize=7,
+                color=drawing.GREY,
+            )
             for column, (count, size) in enumerate(zip(value.selected, pool.sizes, strict=True)):
                 _bar(axes, column, line, count, size, value.pool, pool.pairs)
         line += 1

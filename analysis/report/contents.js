@@ -7,15 +7,21 @@ function leakageSection(report, open) {
     section.append(el("p.quiet", {}, "Leakage of benchmarks was not measured in these runs."));
     return section;
   }
-  const several = new Set(tli.map((row) => row.benchmark)).size > 1, leaks = (row) => (row.leaking === null ? "–" : whole(row.leaking));
-  const columns = [["pairs of"], ["benchmark", "", several], ["TLI", "number"], ["pairs that leak", "number"], ["pairs", "number"], ["test items", "number"]].filter((one) => one[2] !== false);
+  const benchmarks = [...new Set(tli.map((row) => row.benchmark))], rows = new Map();
+  for (const row of tli) rows.set(`${row.of} ${row.data}`, [...(rows.get(`${row.of} ${row.data}`) ?? []), row]);
+  const tasks = (benchmark) => tli.find((row) => row.benchmark === benchmark && row.tasks !== null)?.tasks;
   section.append(
-    el("p.lead", {}, "Test leakage indicator (XCoder): of each test item the largest share of its 4- and 5-grams that one pair's text holds, on average over the items. Fewer pairs can only leak less: compare selections of one size."),
-    el("div.card", {}, table(columns, tli.map((row) => [[el(row.all ? "b" : "span", {}, row.of), row.note ? el("div.mark", {}, row.note) : null], ...(several ? [row.benchmark] : []),
-      row.tli === null ? null : percent(row.tli, 2), leaks(row), whole(row.pairs), whole(row.tasks)]))));
+    el("p.lead", {}, "Test leakage indicator (XCoder): of each test item the largest share of its 4- and 5-grams that one pair's text holds, on average over the items; below it the pairs its filter would drop. Fewer pairs can only leak less: compare selections of one size."),
+    el("div.card", {}, table([["pairs of"], ["pairs", "number"], ...benchmarks.map((one) => [tasks(one) ? `${one}, ${whole(tasks(one))} items` : one, "number breaks"])],
+      [...rows.values()].map((own) => [el(own[0].all ? "b" : "span", {}, own[0].of), whole(own.find((row) => row.pairs !== null)?.pairs), ...benchmarks.map((one) => indicator(own.find((row) => row.benchmark === one)))]))));
   if (worst.length) section.append(...worstLeaks(worst, open));
   else section.append(el("p.quiet", {}, "The logs hold no texts of the pairs that leak most."));
   return section;
+}
+
+function indicator(row) {
+  if (!row) return null;
+  return [row.tli === null ? "–" : percent(row.tli, 2), row.leaking === null ? null : el("div.quiet.small", {}, `${whole(row.leaking)} pairs`), row.note ? el("div.mark", {}, row.note) : null];
 }
 
 function worstLeaks(worst, open) {
@@ -68,16 +74,16 @@ function compositionSection(report) {
 }
 
 function facetTable(held, pool) {
-  const columns = [[held.facet], ["pool", "number"], ["pairs", "number"], ...pool.selections.map((one) => [one.label, "number taken"])];
+  const columns = [[held.facet], ["pool", "number"], ["pairs", "number"], ...pool.selections.map((one) => [one.label, "number leans"])];
   return el("div", {}, table(columns, held.values.map((value) => [value.value, percent(value.pool / pool.pairs), whole(value.pool),
-    ...value.selected.map((count, i) => taken(count / (pool.selections[i].pairs || 1), value.pool / pool.pairs, value.chance[i]))])),
+    ...value.selected.map((count, i) => leaning(count / (pool.selections[i].pairs || 1), value.pool / pool.pairs, value.chance[i]))])),
   el("p.note", {}, `${pool.name}. Languages and topics follow rules (conf/composition): right for most pairs, not for all.`));
 }
 
 // A share and how it stands to the pool's.
-function taken(share, usual, chance) {
+function leaning(share, usual, chance) {
   const far = Math.max(-1, Math.min(1, Math.log2(share / usual))), width = Math.abs(far) * 24;
   const kind = `${far < 0 ? "less" : "more"}${chance ? " chance" : ""}`;
-  return [percent(share), svg("svg", { class: "taken", viewBox: "0 0 52 12", "aria-hidden": "true" },
+  return [percent(share), svg("svg", { class: "lean", viewBox: "0 0 52 12", "aria-hidden": "true" },
     svg("line", { x1: 26, x2: 26, y1: 0, y2: 12 }), svg("rect", { class: kind, x: far < 0 ? 26 - width : 26, y: 2, width, height: 8 }))];
 }

@@ -19,7 +19,9 @@ def table(logs: Logs) -> Table | None:
         log.info("composition: of no usable run with a selection it was measured")
         return None
     pool = composed.only(pool, sorted(range(len(pool.runs)), key=lambda k: drawing.order(label(pool.runs[k]))))
-    sections = [(facet[0].upper() + facet[1:], [_row(pool, value) for value in values]) for facet, values in pool.facets.items()]
+    sections = [
+        (facet[0].upper() + facet[1:], [_row(pool, value) for value in values]) for facet, values in pool.facets.items()
+    ]
     run, sizes = pool.runs[0], sorted(set(pool.sizes))
     pairs = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
     unknown, out = unmeasured(logs), left_out(logs)
@@ -43,4 +45,9 @@ def _row(pool: Pool, value: Value) -> list[str]:
         f"{100 * count / size:.1f}{'' if composed.by_chance(count, size, value.pool, pairs) else '*'}"
         for count, size in zip(value.selected, pool.sizes, strict=True)
     ]
-    return [value.name.replace("-", "–") if value.name[0].isdigit() else value.name, f"{value.pool:,}", f"{100 * value.pool / pairs:.1f}", *cells]
+    return [
+        value.name.replace("-", "–") if value.name[0].isdigit() else value.name,
+        f"{value.pool:,}",
+        f"{100 * value.pool / pairs:.1f}",
+        *cells,
+    ]

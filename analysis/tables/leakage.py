@@ -15,7 +15,9 @@ Row = dict[str, Any]
 
 def table(logs: Logs) -> Table | None:
     """The published sets, then a section a data set: all its pairs, then each selection; columns are benchmarks."""
-    runs = sorted(usable(logs), key=lambda run: (-(run["rows"] or 0), drawing.order(label(run)), share(run) or 0, run["run"]))
+    runs = sorted(
+        usable(logs), key=lambda run: (-(run["rows"] or 0), drawing.order(label(run)), share(run) or 0, run["run"])
+    )
     told: dict[str, list[Row]] = {}
     for row in logs.tli.to_pylist():
         told.setdefault(row["run"], []).append(row)
@@ -31,7 +33,14 @@ def table(logs: Logs) -> Table | None:
         own = [run for run in measured if run["data_digest"] == digest]
         sections.append((f"Ours: {of_data(own[0])}", _ours(own, told, benchmarks)))
     lacking = [named(run) for run in runs if run["run"] not in told and run["selected"]]
-    reasons = sorted({f"{scored.benchmark(row['benchmark'])}: {row['note']}" for run in measured for row in told[run["run"]] if row["note"]})
+    reasons = sorted(
+        {
+            f"{scored.benchmark(row['benchmark'])}: {row['note']}"
+            for run in measured
+            for row in told[run["run"]]
+            if row["note"]
+        }
+    )
     out = left_out(logs)
     return Table("Test leakage indicator (TLI), in %", ["pairs of", "share", "pairs", *map(scored.benchmark, benchmarks)], sections, [
         "TLI: the mean over test items of the best share of an item's 4- and 5-grams that one pair holds. Fewer pairs can only leak less, so "
@@ -71,4 +80,6 @@ def _pairs(rows: list[Row]) -> str:
 
 def _cells(rows: list[Row], benchmarks: list[str]) -> list[str]:
     held = {row["benchmark"]: row for row in reversed(rows) if row["tli"] is not None}
-    return [f"{100 * held[one]['tli']:.2f} ({held[one]['leaking']:,})" if one in held else MISSING for one in benchmarks]
+    return [
+        f"{100 * held[one]['tli']:.2f} ({held[one]['leaking']:,})" if one in held else MISSING for one in benchmarks
+    ]

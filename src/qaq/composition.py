@@ -24,10 +24,10 @@ _OF = {"source": "source", "query words": "query_words", "answer words": "answer
 
 def check(settings: dict[str, Any]) -> None:
     """ValueError for rules that cannot be used."""
-    for name in ("values", "longest"):
-        if settings[name] < 1:
-            raise ValueError(f"composition.{name}={settings[name]}: at least 1 is needed")
     try:
+        for name in ("values", "longest"):
+            if settings[name] < 1:
+                raise ValueError(f"composition.{name}={settings[name]}: at least 1 is needed")
         language.detector(settings["languages"], settings["longest"])
         topic.detector(settings["topics"])
     except (KeyError, TypeError, AttributeError) as error:
@@ -59,7 +59,9 @@ def composition(labels: pa.Table, pool: pa.ChunkedArray, selected: pa.ChunkedArr
     for facet, column in _OF.items():
         values = table[column]
         values = _ranges(values) if pa.types.is_integer(values.type) else pc.fill_null(values, UNTOLD)
-        counts = pa.table({"value": values, "pool": np.ones(len(chosen), np.int64), "selected": chosen.astype(np.int64)})
+        counts = pa.table(
+            {"value": values, "pool": np.ones(len(chosen), np.int64), "selected": chosen.astype(np.int64)}
+        )
         counted = counts.group_by("value").aggregate([("pool", "sum"), ("selected", "sum")]).to_pylist()
         rows += [{"facet": facet, "value": one["value"], "pool": one["pool_sum"], "selected": one["selected_sum"]}
                  for one in sorted(counted, key=lambda one: order(one["value"], one["pool_sum"]))]  # fmt: skip

@@ -55,7 +55,9 @@ COMPOSITION = _schema("COMPOSITION", "facet value", facet=_s, value=_s, pool=_i6
 
 # similarity is the task's best one over all pairs (part "data") or the selected ones ("selection"), id is that pair's; texts
 # only for the worst of each benchmark and part.
-LEAKAGE = _schema("LEAKAGE", "benchmark part task_id", benchmark=_s, part=_s, task_id=_s, similarity=_f64, id=_s, query=_s, test=_s)
+LEAKAGE = _schema(
+    "LEAKAGE", "benchmark part task_id", benchmark=_s, part=_s, task_id=_s, similarity=_f64, id=_s, query=_s, test=_s
+)
 
 # raw is the reply as it was said; solution is the program cut out of it and, where `cleaned`, sanitized.
 SOLUTIONS = _schema("SOLUTIONS", "task_id sample", task_id=_s, sample=_i32, solution=_s, raw=_s, tokens=_i32, capped=_b,

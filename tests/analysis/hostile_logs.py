@@ -51,7 +51,9 @@ def logs(pairs: int = 60, weak: bool = True) -> Logs:
         quarantine=_quarantine(),
         composition=[row for run in runs if run["status"] == "complete" for row in _composition(run)],
         tli=[row for run in runs if run["status"] == "complete" for row in _tli(run)],
-        leakage=[row for run in runs if run["status"] == "complete" for row in _leakage(run, metrics["id"].to_pylist())],
+        leakage=[
+            row for run in runs if run["status"] == "complete" for row in _leakage(run, metrics["id"].to_pylist())
+        ],
     )
 
 

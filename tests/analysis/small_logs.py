@@ -69,9 +69,16 @@ def small(pairs: int = 80, budgets: tuple[float, ...] = (0.1, 0.25, 0.5), noise:
         row = run(options, budget, table, selected=chosen.num_rows)
         runs.append(row)
         subsets += [{"run": row["run"], **one} for one in chosen.to_pylist()]
-        made_up += [{"run": row["run"], **one} for one in composition.composition(labels, table["id"], chosen["id"]).to_pylist()]
+        made_up += [
+            {"run": row["run"], **one} for one in composition.composition(labels, table["id"], chosen["id"]).to_pylist()
+        ]
         tli += [leaked(row, b, part) for b in benchmarks for part in ("data", "selection")]
-        leaks += [leak(row, b, part, id) for b in benchmarks for part in ("data", "selection") for id in chosen["id"].to_pylist()[:3]]
+        leaks += [
+            leak(row, b, part, id)
+            for b in benchmarks
+            for part in ("data", "selection")
+            for id in chosen["id"].to_pylist()[:3]
+        ]
         results += [result(row, b, 0.3 + 0.01 * k - 0.03 * n) for n, b in enumerate(benchmarks)]
         results += [result(row, b, 0.21 - 0.02 * n, selector="base") for n, b in enumerate(benchmarks)]
         training += [{"run": row["run"], "train_seed": 0, "step": s, "loss": 2.0 / (s + k), "learning_rate": 1e-5 * s, "tokens": 100 + s}
@@ -91,7 +98,9 @@ def facets(table: pa.Table) -> pa.Table:
     """FACETS of METRICS: Python is easy, long answers have a high IFD, topics and sources are anything."""
     ids, hard, ifd = (table[name].to_pylist() for name in ("id", "log_ppl_q", "ifd"))
     draw = np.random.default_rng(5)
-    topics = draw.choice(["mathematics", "strings", "web", "other", "algorithms"], len(ids), p=[0.4, 0.3, 0.15, 0.1, 0.05])
+    topics = draw.choice(
+        ["mathematics", "strings", "web", "other", "algorithms"], len(ids), p=[0.4, 0.3, 0.15, 0.1, 0.05]
+    )
     return conform({"id": ids, "source": draw.choice(["evol", "oss"], len(ids)).tolist(), "query_words": draw.integers(1, 60, len(ids)),
                     "answer_words": [int(2 ** (8 * x)) + 1 for x in ifd], "topic": topics.tolist(),
                     "language": ["Python" if x < 2.5 else "Java" if x < 3.5 else "no code" for x in hard]}, FACETS)  # fmt: skip
@@ -106,7 +115,14 @@ def leaked(row: dict[str, Any], benchmark: str, part: str) -> dict[str, Any]:
 
 def leak(row: dict[str, Any], benchmark: str, part: str, id: str) -> dict[str, Any]:
     """A row of LEAKAGE of a run, without texts."""
-    return {"run": row["run"], "benchmark": benchmark, "part": part, "task_id": f"HumanEval/{int(id, 16) % 10**9}", "similarity": 0.4, "id": id}
+    return {
+        "run": row["run"],
+        "benchmark": benchmark,
+        "part": part,
+        "task_id": f"HumanEval/{int(id, 16) % 10**9}",
+        "similarity": 0.4,
+        "id": id,
+    }
 
 
 def _hex(value: Any) -> str:

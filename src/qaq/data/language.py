@@ -17,10 +17,17 @@ _PROSE = frozenset(("text", "txt", "plaintext", "plain", "output", "none", "log"
 # What Python code has beyond an expression: `1, 2` and `yes` compile as well.
 _STATEMENTS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.For, ast.While, ast.With,
                ast.If, ast.Try, ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return, ast.Assert, ast.Delete)  # fmt: skip
-_CALLED = frozenset(("print", "len", "sum", "max", "min", "sorted", "range", "map", "filter", "list", "set", "dict", "sort"))
-_COULD_BE_PYTHON = re.compile(r"^\s*(?:def|class|import|from|for|while|with|if|try|return|async|assert|del)\b|\bprint\(|=|\(", re.MULTILINE)
+_CALLED = frozenset(
+    ("print", "len", "sum", "max", "min", "sorted", "range", "map", "filter", "list", "set", "dict", "sort")
+)
+_COULD_BE_PYTHON = re.compile(
+    r"^\s*(?:def|class|import|from|for|while|with|if|try|return|async|assert|del)\b|\bprint\(|=|\(", re.MULTILINE
+)
 # A line of code in no language in particular: an assignment, a call, a brace or a semicolon at its end, a command's option.
-_CODE_LINE = re.compile(r"[;{}]\s*$|^\s*[\w.]+\(.*\)\s*$|^\s*[\w.\[\]]+ *[-+*/]?= *\S|^\s*[\w.]+\[.*\]\s*$|^\s*\w+ [-+*/%] \w+\s*$|^\s*\w+ .*\s--?\w", re.MULTILINE)
+_CODE_LINE = re.compile(
+    r"[;{}]\s*$|^\s*[\w.]+\(.*\)\s*$|^\s*[\w.\[\]]+ *[-+*/]?= *\S|^\s*[\w.]+\[.*\]\s*$|^\s*\w+ [-+*/%] \w+\s*$|^\s*\w+ .*\s--?\w",
+    re.MULTILINE,
+)
 
 
 def detector(languages: Sequence[dict[str, Any]], longest: int) -> Callable[[str], str]:
@@ -30,7 +37,11 @@ def detector(languages: Sequence[dict[str, Any]], longest: int) -> Callable[[str
     patterns = [(one["name"], _compiled(one)) for one in languages if one["pattern"]]
 
     def language(answer: str) -> str:
-        fences = [(found[2].lower(), found[3]) for found in _FENCE.finditer(answer)] if "```" in answer or "~~~" in answer else []
+        fences = (
+            [(found[2].lower(), found[3]) for found in _FENCE.finditer(answer)]
+            if "```" in answer or "~~~" in answer
+            else []
+        )
         tagged = Counter()
         for tag, code in fences:
             if tag in tags:
@@ -39,7 +50,9 @@ def detector(languages: Sequence[dict[str, Any]], longest: int) -> Callable[[str
             return max(tagged, key=tagged.get)
         code = "\n".join(code for tag, code in fences if tag not in _PROSE)
         whole = code if code.strip() else answer
-        return _of_code(whole[:longest], len(whole) <= longest, patterns) or (UNKNOWN if code.strip() or _codelike(whole) else NO_CODE)
+        return _of_code(whole[:longest], len(whole) <= longest, patterns) or (
+            UNKNOWN if code.strip() or _codelike(whole) else NO_CODE
+        )
 
     return language
 
@@ -48,7 +61,9 @@ def _compiled(one: dict[str, Any]) -> re.Pattern[str]:
     try:
         return re.compile(one["pattern"], re.MULTILINE)
     except re.error as error:
-        raise ValueError(f"composition.languages: the pattern of {one['name']} is no regular expression: {error}") from error
+        raise ValueError(
+            f"composition.languages: the pattern of {one['name']} is no regular expression: {error}"
+        ) from error
 
 
 def _of_code(code: str, whole: bool, patterns: Sequence[tuple[str, re.Pattern[str]]]) -> str | None:
