@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from analysis import contents
 from analysis.logs import Logs, counts
 from qaq import report
 from qaq.select import base
@@ -35,6 +36,8 @@ def findings(logs: Logs) -> dict[str, Any]:
         "runs": [_run(run, names, scorings) for run in runs],
         "results": results(logs, runs, names),
         "comparisons": comparisons(logs, runs, names),
+        "leakage": contents.leakage(logs, runs, names),
+        "composition": contents.composition(logs, runs, names),
         "scorings": scorings,
         "data": data,
     }

@@ -62,7 +62,8 @@ def run(result: dict[str, Any], status: str) -> str:
 def shown(config: dict[str, Any]) -> dict[str, Any]:
     """The config without this machine's folders, hosts and tracking."""
     kept = {name: value for name, value in config.items() if name not in ("tracking", "store_dir", "debug")}
-    kept["launch"] = {name: value for name, value in config["launch"].items() if name in _SHOWN}
+    for part in ("launch", "composition"):  # of the rules of the composition only their name
+        kept[part] = {name: value for name, value in config.get(part, {}).items() if name in _SHOWN}
     return _portable(kept)
 
 

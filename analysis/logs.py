@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from qaq import tables
-from qaq.tables import COMPARISONS, METRICS, RESULTS, SUBSET, Schema
+from qaq.tables import COMPARISONS, COMPOSITION, LEAKAGE, METRICS, RESULTS, SUBSET, Schema
 
 _s, _i32, _i64, _f64, _b = pa.string(), pa.int32(), pa.int64(), pa.float64(), pa.bool_()
 
@@ -52,13 +52,23 @@ NOISE = _schema("NOISE", "run kind metric", run=_s, kind=_s, metric=_s, value=_f
 ANSWERS = _schema("ANSWERS", "run selector train_seed task_id sample", run=_s, selector=_s, train_seed=_i64, task_id=_s,
                   sample=_i32, base_passed=_b, plus_passed=_b, status=_s, compiles=_b, tokens=_i32, capped=_b, nll_sum=_f64,
                   nll_tokens=_i32)  # fmt: skip
+# How the pool and the selection of a run are made up: a property of the run, as its selection is.
+_COMPOSITION = _schema("COMPOSITION", "run facet value", run=_s, **_of(COMPOSITION))
+# How far pairs leak a benchmark (XCoder's TLI, a fraction), in part "data" or "selection"; leaking: pairs that its filter would
+# drop; note: why there is no number. _LEAKAGE has the single tasks; its texts only where the texts were asked for.
+TLI = _schema(
+    "TLI", "run benchmark part", run=_s, benchmark=_s, part=_s, tli=_f64, tasks=_i64, pairs=_i64, leaking=_i64, note=_s
+)
+_LEAKAGE = _schema("LEAKAGE", "run benchmark part task_id", run=_s, **_of(LEAKAGE))
 # The texts: for the report only.
 PAIRS = _schema("PAIRS", "data_digest id", data_digest=_s, id=_s, row=_i64, query=_s, answer=_s, source=_s, noise=_s)
 QUARANTINE = _schema("QUARANTINE", "data_digest row reason record", data_digest=_s, row=_i64, reason=_s, record=_s)
 
 SCHEMAS = {"runs": RUNS, "results": _RESULTS, "comparisons": _COMPARISONS, "metrics": SCORES, "subsets": SUBSETS,
-           "training": TRAINING, "noise": NOISE, "answers": ANSWERS, "pairs": PAIRS, "quarantine": QUARANTINE}  # fmt: skip
+           "training": TRAINING, "noise": NOISE, "answers": ANSWERS, "composition": _COMPOSITION, "tli": TLI,
+           "leakage": _LEAKAGE, "pairs": PAIRS, "quarantine": QUARANTINE}  # fmt: skip
 TEXTS = ("pairs", "quarantine")
+LATER = ("composition", "tli", "leakage")  # not in the oldest LOGS: nothing of it was measured
 
 
 @dataclass(frozen=True)
@@ -73,6 +83,9 @@ class Logs:
     training: pa.Table
     noise: pa.Table
     answers: pa.Table
+    composition: pa.Table
+    tli: pa.Table
+    leakage: pa.Table
     pairs: pa.Table | None = None
     quarantine: pa.Table | None = None
 
@@ -95,7 +108,8 @@ def _conform(table: Iterable[Mapping[str, Any]] | pa.Table, schema: Schema) -> p
 def read(folder: Path) -> Logs:
     """What `write` wrote."""
     files = {name: folder / f"{name}.parquet" for name in SCHEMAS}
-    return conform(**{name: tables.read(file) for name, file in files.items() if name not in TEXTS or file.is_file()})
+    held = {name: file for name, file in files.items() if name not in (*TEXTS, *LATER) or file.is_file()}
+    return conform(**{name: tables.read(file) for name, file in held.items()})
 
 
 def write(logs: Logs, folder: Path) -> None:

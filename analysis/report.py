@@ -29,7 +29,8 @@ from analysis.findings import findings  # noqa: E402
 from analysis.logs import Logs  # noqa: E402
 
 PARTS = Path(__file__).with_suffix("")
-SCRIPTS = ("element.js", "text.js", "model.js", "plot.js", "plots.js", "list.js", "reader.js", "tables.js", "page.js")
+SCRIPTS = ("element.js", "text.js", "model.js", "plot.js", "plots.js", "list.js", "reader.js", "tables.js",
+           "contents.js", "page.js")  # fmt: skip
 POLICY = (
     "default-src 'none'; script-src 'sha256-{script}'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'"
 )

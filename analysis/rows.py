@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from analysis import logs
 from analysis.logs import Logs
 from analysis.runs import Run
-from qaq.tables import EXAMPLES, METRICS, SUBSET, read, read_jsonl, shape
+from qaq.tables import COMPOSITION, EXAMPLES, LEAKAGE, METRICS, SUBSET, Schema, read, read_jsonl, shape
 
 Row = dict[str, Any]
 
@@ -22,9 +22,11 @@ def tables(runs: list[Run], texts: bool) -> Logs:
     whole = [run for run in runs if run.whole]
     scores = _scores(whole)  # first: it tells the runs which scores are theirs
     held = {"runs": [run.row for run in runs], "metrics": scores,
-            "subsets": _joined([_subset(run) for run in whole if _has(run, "subset")], logs.SUBSETS)}  # fmt: skip
+            "subsets": _own(whole, "subset", SUBSET, logs.SUBSETS),
+            "composition": _own(whole, "composition", COMPOSITION, logs.SCHEMAS["composition"]),
+            "leakage": _leakage(whole, texts)}  # fmt: skip
     for name, make in (("results", _results), ("comparisons", _comparisons), ("noise", _noise), ("training", _training),
-                       ("answers", _answers)):  # fmt: skip
+                       ("answers", _answers), ("tli", _tli)):  # fmt: skip
         held[name] = [row for run in whole for row in make(run)]
     if texts:
         held |= {"pairs": _pairs(whole), "quarantine": _quarantine(whole)}
@@ -84,8 +86,20 @@ def _with_noise(digest: str, metrics: pa.Table, labels: pa.Table | None) -> pa.T
     return _marked(metrics, logs.SCORES, scores=digest)
 
 
-def _subset(run: Run) -> pa.Table:
-    return _marked(shape(_table(run, "subset"), SUBSET), logs.SUBSETS, run=run.row["run"])
+def _own(runs: list[Run], name: str, schema: Schema, marked: logs.Schema) -> pa.Table:
+    """The table `name` of every run that made one, each with its run."""
+    made = [_marked(shape(_table(run, name), schema), marked, run=run.row["run"]) for run in runs if _has(run, name)]
+    return _joined(made, marked)
+
+
+def _leakage(runs: list[Run], texts: bool) -> pa.Table:
+    table = _own(runs, "leakage", LEAKAGE, logs.SCHEMAS["leakage"])
+    return table if texts else shape(table.drop(["query", "test"]), logs.SCHEMAS["leakage"])
+
+
+def _tli(run: Run) -> Iterator[Row]:
+    for row in run.attempt.result.get("leakage", []):
+        yield {**row, "run": run.row["run"]}
 
 
 def _results(run: Run) -> Iterator[Row]:

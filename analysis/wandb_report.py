@@ -33,6 +33,7 @@ def blocks(found: dict[str, Any], wr: ModuleType, panel: Any = None) -> list[Any
         wr.H1(text="Results"),
         *_results(found, wr),
     ]
+    made += [*_leakage(found["leakage"]["tli"], wr), *_composition(found["composition"], wr)]
     made += [wr.H1(text="Pairs"), panel] if panel else []
     for scoring in found["scorings"]:
         texts = found["data"][scoring["data"]]["pairs"]
@@ -63,6 +64,28 @@ def _results(found: dict[str, Any], wr: ModuleType) -> list[Any]:
         columns = (*names[:3], "less", "difference", "won/lost/tied", "p", "tasks")
         rows = [[row[name] for name in names] for row in found["comparisons"]]
         made += [wr.H2(text="Task by task"), wr.MarkdownBlock(text=markdown_table(columns, rows))]
+    return made
+
+
+def _leakage(rows: Rows, wr: ModuleType) -> list[Any]:
+    """TLI of all pairs and of each selection; the texts are in the HTML file."""
+    if not rows:
+        return []
+    columns = ("pairs of", "benchmark", "TLI", "pairs that leak", "pairs", "test items", "remark")
+    shown = [[row["of"], row["benchmark"], None if row["tli"] is None else f"{row['tli']:.2%}", row["leaking"], row["pairs"],
+              row["tasks"], row["note"]] for row in rows]  # fmt: skip
+    return [wr.H1(text="Leakage"), wr.MarkdownBlock(text=markdown_table(columns, shown))]
+
+
+def _composition(pools: Rows, wr: ModuleType) -> list[Any]:
+    """A table a pool: shares in the pool and in each selection."""
+    made = [wr.H1(text="Composition")] if pools else []
+    for pool in pools:
+        columns = ("facet", "value", "pool", *(one["label"] for one in pool["selections"]))
+        rows = [[facet["facet"], value["value"], f"{value['pool'] / pool['pairs']:.1%}",
+                 *(f"{count / (one['pairs'] or 1):.1%}" for count, one in zip(value["selected"], pool["selections"], strict=True))]
+                for facet in pool["facets"] for value in facet["values"]]  # fmt: skip
+        made += [wr.H2(text=pool["name"]), wr.MarkdownBlock(text=markdown_table(columns, rows))]
     return made
 
 

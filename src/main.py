@@ -16,7 +16,8 @@ HERE = Path(__file__).resolve().parent
 CONF = HERE.parent / "conf"
 EXPERIMENTS = HERE.parent / "experiments"
 sys.path.insert(0, str(HERE))
-GROUPS = ("data", "scorer", "selector", "target", "train", "evaluate", "tracking", "launch", "estimate", "row", "debug")
+GROUPS = ("data", "scorer", "selector", "target", "train", "evaluate", "tracking", "launch", "estimate", "composition",
+          "row", "debug")  # fmt: skip
 STARTED: list[Path] = []  # directories of the jobs that ran in this process
 
 HELP = """Select the code instructions worth training on, train on them, and measure the result (QAQ, XCoder).

@@ -179,12 +179,16 @@ function scoringChoice() {
   return choice("pairs", report.scorings.map((scoring, i) => [i, scoring.name]), 0, (at) => showScoring(Number(at)));
 }
 
-const sections = [["runs", "Runs"], ["results", "Results"], ...(report.scorings.length ? [["plots", "Plots"], ["extremes", "Extremes"], ["pairs", "Pairs"]] : [])];
+// Opens a pair of the shown scoring by its id.
+function openById(id) { browser.open(browser.scoring.position.get(id)); }
+
+const sections = [["runs", "Runs"], ["results", "Results"], ["leakage", "Leakage"], ["composition", "Composition"], ...(report.scorings.length ? [["plots", "Plots"], ["extremes", "Extremes"], ["pairs", "Pairs"]] : [])];
 main.before(el("nav", { "aria-label": "sections" }, el("b", {}, "QAQ"), sections.map(([id, text]) => el("a", { href: `#${id}` }, text)), scoringChoice()));
 main.replaceChildren(
-  summarySection(report), resultsSection(report), el("div", { id: "scoring" }),
+  summarySection(report), resultsSection(report), el("div", { id: "leaking" }), compositionSection(report), el("div", { id: "scoring" }),
   report.scorings.length ? "" : el("p.quiet", {}, "These logs hold no scores, so there is nothing to browse."));
 if (report.scorings.length) showScoring(0);
+document.getElementById("leaking").replaceWith(leakageSection(report, openById)); // last: it asks which pairs can be opened
 
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") browser?.reader.close();

@@ -44,6 +44,7 @@ class Config:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     launch: LaunchConfig = field(default_factory=LaunchConfig)
     estimate: EstimateConfig = field(default_factory=EstimateConfig)
+    composition: Any = MISSING  # checked by qaq.composition
     debug: Any = None
 
 

@@ -18,7 +18,22 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from qaq import assess, card, data, estimate, evaluate, launch, leakage, noise, observe, reading, report, score, select
+from qaq import (
+    assess,
+    card,
+    composition,
+    data,
+    estimate,
+    evaluate,
+    launch,
+    leakage,
+    noise,
+    observe,
+    reading,
+    report,
+    score,
+    select,
+)
 from qaq.config import ESTIMATE, SECTIONS, identity, pairs_for
 from qaq.export import export, gather
 from qaq.job import Job, blank_result, versions
@@ -218,6 +233,7 @@ def select_pairs(job: Job, examples: Path, metrics: pa.Table) -> pa.Table:
         job.result["seconds"]["select"] = round(time.monotonic() - start, 3)
         job.result["counts"]["selected"] = subset.num_rows
         job.write("subset", subset)
+        job.write("composition", composition.of_run(job, examples, metrics, subset))
         shutil.rmtree(job.dir / "subset", ignore_errors=True)  # of an earlier run in this directory
         export(examples, subset, card.of_subset(job, metrics.num_rows), job.dir / "subset")
         _link(job.dir / "selected.jsonl", Path("subset/selected.jsonl"))

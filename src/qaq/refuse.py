@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from qaq import config, evaluate, launch, leakage, models, ranges, score, select, signals
+from qaq import composition, config, evaluate, launch, leakage, models, ranges, score, select, signals
 from qaq.data import noise
 from qaq.experiments import ROOT
 from qaq.store import canonical
@@ -141,6 +141,7 @@ def _check_rooms(cfg: DictConfig, ahead: str | None) -> None:
     values = config.plain(cfg)
     noise.check(values["data"])
     leakage.check(values["leakage"])
+    composition.check(values["composition"])
     evaluate.check(canonical(values["evaluate"]))
     launch.check(canonical(values["launch"]))
     for name in values["scorer"]["passes"]:

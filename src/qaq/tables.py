@@ -47,6 +47,12 @@ METRICS = _schema("METRICS", "id", id=_s, **{f"{side}{m}": _f64 for side in ("",
 # rank counts from 0, best first; priority is the value that ranked the pair; stratum is its decile of PPL(Q).
 SUBSET = _schema("SUBSET", "rank", rank=_i64, id=_s, priority=_f64, stratum=_i32)
 
+# What kind of pair: its source (null: not told), words between white space, language of the answer's code, topic of the query.
+FACETS = _schema("FACETS", "id", id=_s, source=_s, query_words=_i32, answer_words=_i32, language=_s, topic=_s)
+
+# Pairs with `value` in the facet, among all scored pairs and among the selected ones.
+COMPOSITION = _schema("COMPOSITION", "facet value", facet=_s, value=_s, pool=_i64, selected=_i64)
+
 # How much of a benchmark's task the pairs of the "data", or of the "selection", give away: similarity is the best of any pair
 # (XCoder, see qaq.data.leakage), `id` the pair's, null where none shares anything. query (the pair's text that was compared)
 # and test are the two texts of the worst tasks, else null.

@@ -49,6 +49,11 @@ def logs(pairs: int = 60, weak: bool = True) -> Logs:
         subsets=pa.concat_tables(_subset(run, metrics) for run in runs if run["status"] == "complete"),
         pairs=pa.table({"data_digest": [DATA] * pairs, **texts, "source": ["<i>source</i>"] * pairs, "noise": noise}),
         quarantine=_quarantine(),
+        composition=[row for run in runs if run["status"] == "complete" for row in _composition(run)],
+        tli=[row for run in runs if run["status"] == "complete" for row in _tli(run)],
+        leakage=[
+            row for run in runs if run["status"] == "complete" for row in _leakage(run, metrics["id"].to_pylist())
+        ],
     )
 
 
@@ -107,6 +112,30 @@ def _compared(run: dict[str, Any]) -> list[dict[str, Any]]:
          "train_seed": 0, "value": -0.018, "low": -0.05, "high": 0.012, "p": 0.25, "won": 1, "lost": 4, "tied": 159,
          "tasks": 164, "pooled": 1}
     ]  # fmt: skip
+
+
+def _composition(run: dict[str, Any]) -> list[dict[str, Any]]:
+    """A source with markup for a name takes all that is selected; topics are as in the pool."""
+    pairs, selected = run["pairs"], run["selected"]
+    counts = {"source": [("<b>source</b>", pairs // 2, selected), (ATTACKS[1], pairs - pairs // 2, 0)],
+              "topic": [("strings", pairs - pairs // 4, selected - selected // 4), ("other", pairs // 4, selected // 4)]}  # fmt: skip
+    return [{"run": run["run"], "facet": facet, "value": value, "pool": pool, "selected": taken}
+            for facet, values in counts.items() for value, pool, taken in values]  # fmt: skip
+
+
+def _tli(run: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of HumanEval, and of MBPP, whose tasks were not there."""
+    same = {"run": run["run"], "tasks": 164}
+    return [{**same, "benchmark": "humaneval", "part": "data", "tli": 0.0712, "pairs": run["pairs"], "leaking": 9},
+            {**same, "benchmark": "humaneval", "part": "selection", "tli": 0.04, "pairs": run["selected"], "leaking": 2},
+            {**same, "benchmark": "mbpp", "part": "data", "tasks": None, "note": ATTACKS[1]}]  # fmt: skip
+
+
+def _leakage(run: dict[str, Any], ids: list[str]) -> list[dict[str, Any]]:
+    """Every task of a few is leaked by a pair of its own; the first without the text of its query, the last without any."""
+    return [{"run": run["run"], "benchmark": "humaneval", "part": part, "task_id": f"HumanEval/{k}", "similarity": (9 - k) / 10, "id": id,
+             "query": ATTACKS[k] if k else None, "test": f"def test_{k}():\n    {ATTACKS[k]}" if k < 7 else None}
+            for part in ("data", "selection") for k, id in enumerate(ids[:8])]  # fmt: skip
 
 
 def _subset(run: dict[str, Any], metrics: pa.Table) -> pa.Table:

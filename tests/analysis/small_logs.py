@@ -14,8 +14,9 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from analysis import logs  # noqa: E402
-from qaq import select  # noqa: E402
+from qaq import composition, select  # noqa: E402
 from qaq.config import pairs_for  # noqa: E402
+from qaq.tables import FACETS, conform  # noqa: E402
 
 KINDS = ("clean", "clean", "clean", "swapped", "echo", "invented", "cut", "clean", "clean", "clean")
 SELECTORS = (
@@ -61,18 +62,29 @@ def small(pairs: int = 80, budgets: tuple[float, ...] = (0.1, 0.25, 0.5), noise:
     table = metrics(pairs, noise, seed)
     plain = table.drop(["scores", "noise"])
     cells = [(options, budget) for options in selectors for budget in budgets] + [({"name": "full"}, 0.25)]
-    runs, subsets, results, training = [], [], [], []
+    runs, subsets, results, training, made_up, tli, leaks, labels = [], [], [], [], [], [], [], facets(table)
     for k, (options, budget) in enumerate(cells):
         count = pairs if options["name"] == "full" else pairs_for(budget, pairs)
         chosen = select.select(plain, options, count, 0)
         row = run(options, budget, table, selected=chosen.num_rows)
         runs.append(row)
         subsets += [{"run": row["run"], **one} for one in chosen.to_pylist()]
+        made_up += [
+            {"run": row["run"], **one} for one in composition.composition(labels, table["id"], chosen["id"]).to_pylist()
+        ]
+        tli += [leaked(row, b, part) for b in benchmarks for part in ("data", "selection")]
+        leaks += [
+            leak(row, b, part, id)
+            for b in benchmarks
+            for part in ("data", "selection")
+            for id in chosen["id"].to_pylist()[:3]
+        ]
         results += [result(row, b, 0.3 + 0.01 * k - 0.03 * n) for n, b in enumerate(benchmarks)]
         results += [result(row, b, 0.21 - 0.02 * n, selector="base") for n, b in enumerate(benchmarks)]
         training += [{"run": row["run"], "train_seed": 0, "step": s, "loss": 2.0 / (s + k), "learning_rate": 1e-5 * s, "tokens": 100 + s}
                      for s in range(1, steps + 1)]  # fmt: skip
-    return logs.conform(runs=runs, metrics=table, subsets=subsets, results=results, training=training)
+    return logs.conform(runs=runs, metrics=table, subsets=subsets, results=results, training=training,
+                        composition=made_up, tli=tli, leakage=leaks)  # fmt: skip
 
 
 def result(row: dict[str, Any], benchmark: str, value: float, **other: Any) -> dict[str, Any]:
@@ -80,6 +92,37 @@ def result(row: dict[str, Any], benchmark: str, value: float, **other: Any) -> d
     return {"run": row["run"], "benchmark": benchmark, "metric": "pass@1", "selector": row["selector"].split()[0], "budget": row["budget"],
             "seed": row["seed"], "train_seed": 0, "value": value, "low": value - 0.05, "high": value + 0.05, "tasks": 164, "count": 50,
             "of": 164, "pooled": 1, **other}  # fmt: skip
+
+
+def facets(table: pa.Table) -> pa.Table:
+    """FACETS of METRICS: Python is easy, long answers have a high IFD, topics and sources are anything."""
+    ids, hard, ifd = (table[name].to_pylist() for name in ("id", "log_ppl_q", "ifd"))
+    draw = np.random.default_rng(5)
+    topics = draw.choice(
+        ["mathematics", "strings", "web", "other", "algorithms"], len(ids), p=[0.4, 0.3, 0.15, 0.1, 0.05]
+    )
+    return conform({"id": ids, "source": draw.choice(["evol", "oss"], len(ids)).tolist(), "query_words": draw.integers(1, 60, len(ids)),
+                    "answer_words": [int(2 ** (8 * x)) + 1 for x in ifd], "topic": topics.tolist(),
+                    "language": ["Python" if x < 2.5 else "Java" if x < 3.5 else "no code" for x in hard]}, FACETS)  # fmt: skip
+
+
+def leaked(row: dict[str, Any], benchmark: str, part: str) -> dict[str, Any]:
+    """A row of TLI of a run."""
+    pairs = row["pairs"] if part == "data" else row["selected"]
+    return {"run": row["run"], "benchmark": benchmark, "part": part, "tli": 0.034 if part == "data" else 0.034 * row["selected"] / row["pairs"],
+            "tasks": 164, "pairs": pairs, "leaking": pairs // 20}  # fmt: skip
+
+
+def leak(row: dict[str, Any], benchmark: str, part: str, id: str) -> dict[str, Any]:
+    """A row of LEAKAGE of a run, without texts."""
+    return {
+        "run": row["run"],
+        "benchmark": benchmark,
+        "part": part,
+        "task_id": f"HumanEval/{int(id, 16) % 10**9}",
+        "similarity": 0.4,
+        "id": id,
+    }
 
 
 def _hex(value: Any) -> str:

@@ -1,0 +1,62 @@
+"""Which language an answer is written in: fences first, then Python's own compiler, then patterns."""
+
+import pytest
+import yaml
+from conftest import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qaq.data import language
+
+RULES = yaml.safe_load((ROOT / "conf/composition/defaults.yaml").read_text())
+language_of = language.detector(RULES["languages"], RULES["longest"])
+
+
+@pytest.mark.parametrize(("answer", "expected"), [
+    ("Sure:\n```js\nlet x = 1\n```\nDone.", "JavaScript"),
+    ("~~~PYTHON\nx = 1\n~~~", "Python"),
+    ("```bash\npip install x\n```\nthen\n```python\nimport x\n\nprint(x.everything())\n```", "Python"),  # most characters
+    ("```\nSELECT a FROM b;\n```", "SQL"),
+    ("```rust\nfn main() {", "Rust"),  # a fence that was never closed
+    ("def f(x):\n    return x", "Python"),
+    ("print('hello')", "Python"),
+    ("x = [i for i in range(3)]", "Python"),
+    ("Use a loop:\n\nfor x in y:\n    print(x)", "Python"),  # prose around it: by its pattern
+    ("function f(a) {\n  return a;\n}", "JavaScript"),
+    ("#include <stdio.h>\nint main() { return 0; }", "C"),
+    ("#include <iostream>\nint main() { std::cout << 1; }", "C++"),
+    ("public class A { }", "Java"),
+    ("public int Add(int a, int b)\n{\n return a + b;\n}", "C#"),
+    ("select name\nfrom users", "SQL"),
+    ("<div>hello</div>", "HTML"),
+    ("#!/bin/bash\necho $PWD", "Shell"),
+    ("f <- function(x) x", "R"),
+    ("The string can be converted with float().", "no code"),
+    ("42", "no code"),
+    ("```text\nThe answer is 42.\n```", "no code"),
+    ("A, B, C", "no code"),
+    ("my_dict['message']", "unknown"),
+    ("```brainfuck\n+++>+++\n```", "unknown"),
+    ("x = '\\d'", "Python"),  # compiling warns of the escape
+    ("-" * 19_000 + "1", "no code"),  # too deep for the parser
+    ("print(1)\n\0", "Python"),  # no source code for the parser, but for the pattern
+])  # fmt: skip
+def test_the_language_of(answer, expected, recwarn):
+    assert language_of(answer) == expected
+    assert not recwarn.list
+
+
+@given(st.text("ab `~\n{}()=:;<>#$def\"'\\/-.0\x00", max_size=200))
+def test_every_text_has_one(answer):
+    assert language_of(answer) in {one["name"] for one in RULES["languages"]} | {language.NO_CODE, language.UNKNOWN}
+
+
+def test_a_long_text_is_looked_at_up_to_a_limit_and_not_parsed():
+    short = language.detector(RULES["languages"], 10)
+    assert short("x = 1\n" * 20) == "unknown"
+    assert short("import os\n" + "x = 1\n" * 20) == "Python"
+
+
+def test_a_pattern_that_is_none_is_refused_with_its_language():
+    with pytest.raises(ValueError, match=r"composition.languages: the pattern of X is no regular expression"):
+        language.detector([{"name": "X", "tags": [], "pattern": "("}], 10)
