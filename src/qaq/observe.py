@@ -101,6 +101,12 @@ def _query_length(job: Job, examples: Path) -> Entry:
     return _keep(job, "query_length", entry)
 
 
+def versions(names: tuple[str, ...]) -> dict[str, int]:
+    """Of what makes the signals `names`."""
+    made = [*names, *(["unit_tests"] if "quality" in names else [])]
+    return {name: VERSIONS[name] if name in VERSIONS else signals.module(name).VERSION for name in made}
+
+
 def _by_model(job: Job, name: str, pairs: Path, more: dict[str, str] | None = None,
               files: dict[str, str] | None = None) -> Entry:  # fmt: skip
     """What a model says of `pairs`, shared between the workers; `more` determines it too, `files` are for the worker."""

@@ -64,7 +64,7 @@ def _run(cfg: dict[str, Any], run_dir: Path, group: str, asked: dict[str, list[s
     job.result = {
         **blank_result(cfg, run_dir.name, job.tracker.group),
         **asked,
-        "code": {**VERSIONS, **assess.VERSIONS},
+        "code": {**VERSIONS, **assess.VERSIONS, **observe.versions(select.signals(cfg["selector"]))},
     }
     job.save()
     start = time.monotonic()

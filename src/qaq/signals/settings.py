@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from omegaconf import MISSING
 
@@ -16,6 +17,7 @@ class ComplexityConfig:
     prompt: str = MISSING
     chat: bool = MISSING
     digits: list[int] = MISSING
+    weights: list[float] | None = MISSING
     dtype: Dtype = MISSING
     max_length: int | None = MISSING
     tokens_per_batch: int | None = knob()
@@ -65,7 +67,7 @@ class ScarConfig:
     """SCAR's ranker."""
 
     model: ModelSpec | None = MISSING
-    trust_remote_code: bool = MISSING
+    encoder: Any = MISSING
     dtype: Dtype = MISSING
     max_length: int = MISSING
     tokens_per_batch: int | None = knob()
