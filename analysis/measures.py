@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qaq.evaluate.statistics import Z95
-from qaq.noise import middle_ranks
+from qaq.select.base import middle_ranks
 
 
 class Spearman(NamedTuple):

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from qaq import select
+from qaq.select.base import middle_ranks
 
 METRICS = ("rmi", "ifd", "log_ppl_q", "log_ppl_q_given_a", "log_ppl_a", "log_ppl_a_given_q", "weak_rmi")
 
@@ -18,7 +19,8 @@ def grade(
     """What result.json says of planted noise; `labels` holds id and noise ("clean" where nothing was spoiled).
 
     noise: share of spoiled pairs in the data and in this run's subset. noise_auc: see `by_metric`. noise_by_selector:
-    the same share for every selector at its defaults and `count`, and for this run's own options.
+    the same share for every selector at its defaults and `count`, and for this run's own subset; where a selector needs what
+    `metrics` does not hold, or cannot fill `count`, a note says so.
     """
     kinds = labels["noise"].take(pc.index_in(metrics["id"], labels["id"]))
     spoiled = metrics["id"].filter(pc.not_equal(kinds, "clean"))
@@ -54,17 +56,13 @@ def auc(values: np.ndarray, positive: np.ndarray) -> float | None:
     return float((middle_ranks(values)[positive].sum() - count * (count + 1) / 2) / (count * (total - count)))
 
 
-def middle_ranks(values: np.ndarray) -> np.ndarray:
-    """1-based ranks; equal values share the middle of theirs."""
-    _, inverse, sizes = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(sizes) - (sizes - 1) / 2)[inverse]
-
-
 def _let_through(
     spoiled: pa.ChunkedArray, metrics: pa.Table, options: dict[str, Any], count: int, seed: int
 ) -> dict[str, Any]:
     if select.needs_weak(options) and metrics["weak_rmi"].null_count:
         return {"note": "needs two scorers: scorer=embedded_pair"}
+    if absent := select.absent(metrics, options):
+        return {"note": f"needs {', '.join(absent)}: selector={options['name']}"}
     try:
         subset = select.select(metrics, options, count, seed)
     except ValueError as error:  # a selector whose own rule cannot fill this budget is reported, not hidden

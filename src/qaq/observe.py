@@ -16,7 +16,7 @@ from qaq.job import Job
 from qaq.shards import Shards
 from qaq.signals.settings import SCHEMAS
 from qaq.store import Entry, fingerprint
-from qaq.tables import digest_of_ids, read, write
+from qaq.tables import SIGNALS, digest_of_ids, read, write
 
 VERSIONS = {"turns": 1, "query_length": 1}  # raised when what is made changes; those of the others lie in their files
 
@@ -36,7 +36,7 @@ def ready(job: Job) -> None:
 def observed(job: Job, examples: Path, metrics: pa.Table) -> pa.Table:
     """METRICS with the columns of the signals that the selector asks for."""
     for name in select.signals(job.cfg["selector"]):
-        columns = signals.COLUMNS[name]
+        columns = SIGNALS[name]
         table = read(_MAKERS[name](job, examples).path / f"{name}.parquet", ["id", *columns])
         rows = pc.index_in(metrics["id"], table["id"].combine_chunks())
         for column in columns:

@@ -44,6 +44,16 @@ _MEASURES = ("log_ppl_q", "log_ppl_q_given_a", "log_ppl_a", "log_ppl_a_given_q",
 # columns are null where only one scorer ran.
 METRICS = _schema("METRICS", "id", id=_s, **{f"{side}{m}": _f64 for side in ("", "weak_") for m in _MEASURES})
 
+# What a selector may ask for beside METRICS: the quality signals, and the columns each joins to it by id.
+SIGNALS = {
+    "complexity": ("complexity", "complexity_queries"),
+    "quality": ("tests", "passed", "quality_status"),
+    "embedding": ("embedding",),
+    "query_length": ("query_words",),
+    "scar": ("scar",),
+    "rds": ("similarity",),
+}
+
 # rank counts from 0, best first; priority is the value that ranked the pair; stratum is its decile of PPL(Q).
 SUBSET = _schema("SUBSET", "rank", rank=_i64, id=_s, priority=_f64, stratum=_i32)
 

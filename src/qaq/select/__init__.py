@@ -1,9 +1,13 @@
 """Select: METRICS -> SUBSET. Arithmetic over tables: no torch, no files.
 
-A selector is one file here and one YAML of the same name in conf/selector; both are found by listing. The file holds
-`Settings`, a dataclass of its options without values, and
+A selector is one YAML in conf/selector, found by listing, and one file of the same name here; a file without a YAML (base,
+diversity) is no selector. The file holds `Settings`, a dataclass of its options without values, and
 
     choose(metrics: pa.Table, settings: Settings, count: int, seed: int) -> base.Choice
+
+and, where it asks other models than the scorers,
+
+    signals(settings: Settings) -> tuple[str, ...]      # names of tables.SIGNALS; `choose` finds their columns in `metrics`
 """
 
 import difflib
@@ -16,9 +20,10 @@ import pyarrow as pa
 from omegaconf import OmegaConf
 
 from qaq.select import base
+from qaq.tables import SIGNALS
 
 CONF = Path(__file__).resolve().parents[3] / "conf" / "selector"
-NAMES = tuple(sorted(p.stem for p in Path(__file__).parent.glob("*.py") if p.stem not in ("__init__", "base")))
+NAMES = tuple(sorted(p.stem for p in CONF.glob("*.yaml")))
 
 
 def module(name: str) -> ModuleType:
@@ -60,16 +65,21 @@ def needs_weak(options: dict[str, Any]) -> bool:
 
 
 def signals(options: dict[str, Any]) -> tuple[str, ...]:
-    """The quality signals (qaq.signals.COLUMNS) whose columns the selector needs beside METRICS."""
+    """The quality signals (tables.SIGNALS) whose columns the selector needs beside METRICS."""
     chosen = module(options["name"])
     return chosen.signals(settings(options)) if hasattr(chosen, "signals") else ()
+
+
+def absent(metrics: pa.Table, options: dict[str, Any]) -> tuple[str, ...]:
+    """Those of them that `metrics` does not hold."""
+    return tuple(name for name in signals(options) if not set(SIGNALS[name]) <= set(metrics.column_names))
 
 
 def select(metrics: pa.Table, options: dict[str, Any], count: int, seed: int) -> pa.Table:
     """SUBSET of `count` pairs (or as many as the selector's own rule keeps), best first.
 
     The result depends on the set of rows, not on their order; ties are broken by id. ValueError where a needed metric
-    is missing or the selector cannot give `count` pairs.
+    or signal is missing or the selector cannot give `count` pairs.
     """
     ordered = metrics.sort_by("id")
     chosen = module(options["name"]).choose(ordered, settings(options), count, seed)

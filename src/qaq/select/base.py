@@ -1,11 +1,12 @@
-"""What every selector shares: scaled ranks, deciles, bands, and the SUBSET they end in."""
+"""What every selector shares: the columns it reads, scaled ranks, deciles, bands, and the SUBSET they end in."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from qaq.tables import SUBSET, conform
+from qaq.tables import METRICS, SIGNALS, SUBSET, conform
 
 Array = np.ndarray
 
@@ -19,16 +20,47 @@ class Choice:
     stratum: Array | None = None
 
 
+def held(metrics: pa.Table, name: str) -> pa.ChunkedArray:
+    """A column as it is. ValueError that names the signal it belongs to if there is none."""
+    if name not in metrics.column_names:
+        signal = next((signal for signal, columns in SIGNALS.items() if name in columns), None)
+        raise ValueError(
+            f"{name} is not among the metrics" + (f": the signal {signal!r} was not made" if signal else "")
+        )
+    return metrics[name]
+
+
 def column(metrics: pa.Table, name: str) -> Array:
     """A metric as float64 [N]. ValueError if a value is missing or not finite, naming how many and one id."""
-    values = metrics[name].to_numpy().astype(np.float64)
+    values = held(metrics, name).to_numpy().astype(np.float64)
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
         first = metrics["id"][int(bad[0])].as_py()
         cause = "it needs two scorers, or" if name.startswith("weak_") else "perhaps"
-        raise ValueError(f"{name} is missing or not finite for {len(bad)} of {len(values)} pairs (first: {first}); "
-                         f"{cause} a pass that scorer.passes leaves out")  # fmt: skip
+        scorers = f"; {cause} a pass that scorer.passes leaves out" if name in METRICS.columns.names else ""
+        raise ValueError(
+            f"{name} is missing or not finite for {len(bad)} of {len(values)} pairs (first: {first}){scorers}"
+        )
     return values
+
+
+def matrix(metrics: pa.Table, name: str) -> Array:
+    """A column of lists as float32 [N, D], not copied where it is one chunk. ValueError for a list that is missing or of another
+    length than the first, and for values that are not finite."""
+    lists = held(metrics, name)
+    lengths = pc.fill_null(pc.list_value_length(lists), -1).to_numpy()
+    odd = np.flatnonzero((lengths != lengths[0]) | (lengths < 1))
+    if len(odd):
+        raise ValueError(f"{name} of pair {metrics['id'][int(odd[0])].as_py()} holds {max(lengths[odd[0]], 0)} numbers, that of the first "
+                         f"pair {max(lengths[0], 0)}: all need as many")  # fmt: skip
+    parts = [
+        chunk.flatten().to_numpy(zero_copy_only=False).reshape(-1, lengths[0]) for chunk in lists.chunks if len(chunk)
+    ]
+    rows = (parts[0] if len(parts) == 1 else np.concatenate(parts)).astype(np.float32, copy=False)
+    if not np.isfinite(rows.sum(dtype=np.float64)):  # a mask of the whole matrix would be a quarter of its size
+        bad = next(row for row, values in enumerate(rows) if not np.isfinite(values).all())
+        raise ValueError(f"{name} of pair {metrics['id'][bad].as_py()} holds a value that is not finite")
+    return rows
 
 
 def ranks(values: Array) -> Array:
@@ -37,6 +69,12 @@ def ranks(values: Array) -> Array:
     position = np.empty(len(values), dtype=np.int64)
     position[order] = np.arange(len(values))
     return position
+
+
+def middle_ranks(values: Array) -> Array:
+    """1-based ranks; equal values share the middle of theirs."""
+    _, inverse, sizes = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(sizes) - (sizes - 1) / 2)[inverse]
 
 
 def scaled(position: Array, size: Array | int) -> Array:

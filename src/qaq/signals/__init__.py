@@ -17,16 +17,6 @@ import importlib
 from types import ModuleType
 from typing import Any
 
-# What a selector may ask for, and the columns it finds then in METRICS.
-COLUMNS = {
-    "complexity": ("complexity", "complexity_queries"),
-    "quality": ("tests", "passed", "quality_status"),
-    "embedding": ("embedding",),
-    "query_length": ("query_words",),
-    "scar": ("scar",),
-    "rds": ("similarity",),
-}
-
 
 def module(name: str) -> ModuleType:
     """The file of a signal."""
