@@ -80,22 +80,22 @@ class Job:
     def _asked(self, request: dict[str, Any]) -> dict[str, Any]:
         return {"device": self.cfg["launch"]["device"], **request}
 
-    def model(self, stage: str, spec: dict[str, Any]) -> "Model":
-        """A model by its identity; its directory is made when a stage first needs it."""
+    def model(self, stage: str, spec: dict[str, Any], template: bool = True) -> "Model":
+        """A model by its identity; its directory is made when a stage first needs it. `template`: see models.prepare."""
         if stage not in self.models:  # a local model is hashed and linked once, however many stages ask
             key = fingerprint({"version": models.VERSION, **models.identity(spec)})[:24]
             self.result["keys"][f"model_{stage}"] = key
-            self.models[stage] = Model(key, functools.cache(lambda: self._prepared(stage, spec)))
+            self.models[stage] = Model(key, functools.cache(lambda: self._prepared(stage, spec, template)))
         return self.models[stage]
 
-    def _prepared(self, stage: str, spec: dict[str, Any]) -> Path:
+    def _prepared(self, stage: str, spec: dict[str, Any], template: bool) -> Path:
         """Packaged weights are kept in the store. A hub snapshot or a local directory is only linked, for this run:
         its files can change or go, and a kept link would then serve other weights under the old key."""
 
         def build(out: Path) -> None:
             # what an estimate and a dry run have no need to fetch
             weights = ESTIMATE not in self.cfg["stages"] and not self.cfg["launch"]["dry_run"]
-            self.worker("qaq.models", {"spec": spec, "out": str(out), "weights": weights})
+            self.worker("qaq.models", {"spec": spec, "out": str(out), "weights": weights, "template": template})
 
         name = f"model_{stage}"
         if spec["packages"]:

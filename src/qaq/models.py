@@ -296,4 +296,4 @@ def _template_file(directory: Path) -> Path:
 
 if __name__ == "__main__":
     asked = launch.request()
-    prepare(asked["spec"], Path(asked["out"]), asked["weights"], asked.get("template", True))
+    prepare(asked["spec"], Path(asked["out"]), asked["weights"], asked["template"])

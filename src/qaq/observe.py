@@ -111,7 +111,7 @@ def _by_model(job: Job, name: str, pairs: Path, more: dict[str, str] | None = No
               files: dict[str, str] | None = None) -> Entry:  # fmt: skip
     """What a model says of `pairs`, shared between the workers; `more` determines it too, `files` are for the worker."""
     module, settings = signals.module(name), job.cfg["signals"][name]
-    model, inputs = job.model(name, settings["model"]), more or {}
+    model, inputs = job.model(name, settings["model"], signals.talks(name, settings)), more or {}
     how = {key: value for key, value in identity(settings, SCHEMAS[name]).items() if key not in ("model", "queries")}
     folder = (
         job.store.root

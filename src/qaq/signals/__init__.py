@@ -30,6 +30,11 @@ def specs(names: tuple[str, ...], settings: dict[str, Any]) -> list[dict[str, An
     return [settings[name]["model"] for name in asked if name]
 
 
+def talks(name: str, settings: dict[str, Any]) -> bool:
+    """Whether the model of a signal is asked in its chat template."""
+    return name in ("unit_tests", "rds") or (name == "complexity" and settings["chat"])
+
+
 def check(names: tuple[str, ...], settings: dict[str, Any]) -> None:
     """ValueError, with the way out, if one of the signals `names` could not be made under `settings`."""
     for name in names:
