@@ -34,14 +34,29 @@ def ready(job: Job) -> None:
 
 
 def observed(job: Job, examples: Path, metrics: pa.Table) -> pa.Table:
-    """METRICS with the columns of the signals that the selector asks for."""
+    """METRICS with the columns of the signals that the selector asks for; result["signals"] says what came of each."""
+    job.result["signals"] = {}
     for name in select.signals(job.cfg["selector"]):
-        columns = SIGNALS[name]
-        table = read(_MAKERS[name](job, examples).path / f"{name}.parquet", ["id", *columns])
+        table = read(_MAKERS[name](job, examples).path / f"{name}.parquet")
+        job.result["signals"][name] = _counts(table)
         rows = pc.index_in(metrics["id"], table["id"].combine_chunks())
-        for column in columns:
+        for column in SIGNALS[name]:
             metrics = metrics.append_column(column, table[column].take(rows))
     return metrics
+
+
+def _counts(table: pa.Table) -> dict[str, int]:
+    """Pairs; those whose text was cut to fit the model; how many answers could be tested, and in how many tests."""
+    found = {"pairs": table.num_rows}
+    if "truncated" in table.column_names:
+        found["truncated"] = pc.sum(table["truncated"]).as_py() or 0
+    if "quality_status" in table.column_names:
+        found |= {row["values"]: row["counts"] for row in pc.value_counts(table["quality_status"]).to_pylist()}
+        found |= {
+            f"tests {name}": pc.sum(table[column]).as_py() or 0
+            for name, column in (("written", "tests"), ("passed", "passed"))
+        }
+    return found
 
 
 def _complexity(job: Job, examples: Path) -> Entry:

@@ -109,6 +109,12 @@ def summary(result: dict[str, Any]) -> str:
     )
     if result.get("estimate"):
         parts.append(estimate_table(result["estimate"]))
+    if result.get("signals"):
+        rows = [
+            [name, ", ".join(f"{counts[what]:,} {what}" for what in counts)]
+            for name, counts in result["signals"].items()
+        ]
+        parts.append(table("what the selector asked of other models", ("signal", "counts"), rows))
     if result.get("noise"):
         parts += _noise_tables(result)
     if result.get("leakage"):
