@@ -88,22 +88,18 @@ def _query_set(job: Job) -> Entry:
 
 
 def _quality(job: Job, examples: Path) -> Entry:
-    """The answers' results in the tests that a model wrote for them: quality.parquet, and verdicts.parquet test by test."""
+    """The answers' results in the tests that a model wrote for them: quality.parquet, and test by test test_verdicts.parquet."""
     module, written = signals.module("quality"), _by_model(job, "unit_tests", examples)
     settings = job.cfg["signals"]["unit_tests"]
 
     def build(out: Path) -> None:
-        quality, verdicts = module.quality(
-            read(written.path / "unit_tests.parquet"), read(examples, ["id", "query", "answer"]), settings
-        )
+        tests, answers = read(written.path / "unit_tests.parquet"), read(examples, ["id", "answer"])
+        quality, verdicts = module.quality(tests, answers, settings)
         write(quality, out / "quality.parquet")
-        write(verdicts, out / "verdicts.parquet")
+        write(verdicts, out / "test_verdicts.parquet")
 
-    return _keep(
-        job,
-        "quality",
-        job.store.entry("quality", module.VERSION, module.identity(settings), {"unit_tests": written.key}, build),
-    )
+    how = module.identity(settings)
+    return _keep(job, "quality", job.store.entry("quality", module.VERSION, how, {"unit_tests": written.key}, build))
 
 
 def _query_length(job: Job, examples: Path) -> Entry:
@@ -159,10 +155,11 @@ def _by_model(job: Job, name: str, pairs: Path, more: dict[str, str] | None = No
 
 
 def _keep(job: Job, name: str, entry: Entry) -> Entry:
-    """A signal's table in the run's directory: a link, since embeddings are large."""
-    link = job.dir / f"{name}.parquet"
-    link.unlink(missing_ok=True)
-    os.symlink(entry.path / link.name, link)
+    """A signal's tables in the run's directory: links, since embeddings are large."""
+    for file in entry.path.glob("*.parquet"):
+        link = job.dir / file.name
+        link.unlink(missing_ok=True)
+        os.symlink(file, link)
     return job.keep(name, entry)
 
 
