@@ -74,7 +74,7 @@ def _source(answer: str) -> str | None:
         return next((text for text in (answer, textwrap.dedent(answer)) if _compiles(text)), None)
     python = [block for label, block in zip(labels, blocks, strict=True) if _PYTHON.match(label)]
     chosen = python or [block for label, block in zip(labels, blocks, strict=True) if not label.strip()]
-    chosen = [textwrap.dedent(block) for block in chosen]
+    chosen = [textwrap.dedent(block).strip("\n") for block in chosen]
     whole = "\n".join(chosen)
     if not _compiles(whole):
         chosen = [block for block in chosen if _compiles(block)]
@@ -89,15 +89,15 @@ def _compiles(source: str) -> bool:
     return True
 
 
-def _defined(body: list[ast.stmt]) -> Iterator[str]:
+def _defined(body: list[ast.AST]) -> Iterator[str]:
     """Functions and classes of a module, wherever its top level defines them."""
     for node in body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.name
         elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda):
             yield from (target.id for target in node.targets if isinstance(target, ast.Name))
-        elif isinstance(node, ast.If | ast.Try | ast.With):
-            for part in ("body", "orelse", "finalbody"):
+        elif isinstance(node, ast.If | ast.Try | ast.ExceptHandler | ast.With):
+            for part in ("body", "handlers", "orelse", "finalbody"):
                 yield from _defined(getattr(node, part, []))
 
 

@@ -1,10 +1,12 @@
 """Unit tests that a model writes for a pair, for XCoder's quality score (Wang et al. 2024, arXiv 2409.03810).
 
 XCoder asks a model trained for it (from LLaMA3-70B) for 12 tests. Here any instruct model is asked, in words of ours, for
-`assert` lines in one block; the block is opened for it, and where it closes the reply ends. What becomes of the reply: `parse`.
+`assert` lines in one block. The block and its first assert are begun for it, because a small model repeats the answer otherwise
+(SmolLM2-135M: 21 tests for 40 answers); where the block closes the reply ends. What becomes of the reply: `parse`.
 An answer that has nothing to test is not asked about: its reply is null.
 """
 
+import functools
 import hashlib
 import re
 from collections.abc import Callable
@@ -17,9 +19,10 @@ from qaq.signals.programs import programs, tests
 
 VERSION = 1
 WHAT = "unit tests"
-# reply: as it was said after OPENING, null for who was not asked; tests: the source of each, empty where none could be used.
+# reply: the block, as far as it was said; null for who was not asked; tests: the source of each, empty where none could be used.
 SCHEMA = pa.schema([("id", pa.string()), ("reply", pa.string()), ("tests", pa.list_(pa.string()))])
-OPENING = "```python\n"
+BEGUN = "assert"
+OPENING = f"```python\n{BEGUN}"
 _END = ("\n```",)
 
 
@@ -34,7 +37,7 @@ def load(request: dict[str, Any]) -> Callable[[pa.Table], pa.Table]:
     def written(pairs: pa.Table) -> pa.Table:
         found = programs(pairs["answer"].to_pylist())
         rows = [i for i, program in enumerate(found) if not program.status]
-        said = dict(zip(rows, ask(pairs.take(rows).to_pylist()), strict=True))
+        said = dict(zip(rows, ask(pairs.take(pa.array(rows, pa.int64())).to_pylist()), strict=True))
         replies = [said.get(i) for i in range(len(found))]
         sources = tests([reply or "" for reply in replies], [program.names for program in found], settings["count"])
         return pa.table([pairs["id"], replies, sources], schema=SCHEMA)
@@ -57,6 +60,8 @@ def _asking(request: dict[str, Any]) -> Callable[[list[dict[str, Any]]], list[st
     frame, window = chat.frame(tokenizer, None), models.window(model.config)
     ended = decode.stopping(tokenizer, decode.end_tokens(model.generation_config, tokenizer, frame.tail), _END)
 
+    text = functools.partial(tokenizer.decode, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
     def batch(pairs: list[dict[str, Any]], prompts: list[list[int]]) -> list[decode.Reply]:
         limits = [min(settings["max_new_tokens"], window - len(prompt)) for prompt in prompts]
         choose = decode.most_likely
@@ -70,7 +75,7 @@ def _asking(request: dict[str, Any]) -> Callable[[list[dict[str, Any]]], list[st
         prompts, found = chat.encode(tokenizer, texts), [""] * len(pairs)
         for rows in decode.batches([len(prompt) for prompt in prompts], settings["batch_size"]):
             for i, reply in zip(rows, batch([pairs[i] for i in rows], [prompts[i] for i in rows]), strict=True):
-                found[i] = tokenizer.decode(reply.tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+                found[i] = BEGUN + text(reply.tokens)
         return found
 
     return ask
