@@ -1,6 +1,8 @@
 """Unit tests that a model writes: which answers are asked about, what of a reply is a test, and that batches change nothing."""
 
 import ast
+import marshal
+import subprocess
 import sys
 
 import pyarrow as pa
@@ -128,9 +130,16 @@ def test_a_literal_is_kept_apart_from_what_is_run(literal, operator, left):
     assert what == type(ast.parse(f"1 {operator} 1").body[0].value.ops[0]).__name__
     assert stands == left
     if abs(literal) != float("inf") if isinstance(literal, float) else True:
-        import marshal
-
         assert marshal.loads(bytes.fromhex(data)) == literal
+
+
+def test_arithmetic_on_constants_is_a_literal_where_the_compiler_does_it():
+    for side, value in {"10 * 11": 110, "[1 + 1, 'a' * 3]": [2, "aaa"], "-3 + 2": -1, "2 ** 10 - 1": 1023}.items():
+        function, what, data, _ = parse.plan(f"assert add(1, 2) == {side}", "t")
+        assert (function, what) == ("def t():\n    return add(1, 2)", "Eq")
+        assert marshal.loads(bytes.fromhex(data)) == value
+    for side in ("9 ** 9 ** 9", "1 / 0", "1 + x", "-x * 2", "'a' * 10 ** 9", "'a' + b'b'"):
+        assert parse.plan(f"assert add(1, 2) == {side}", "t")[1] == "truth"
 
 
 @pytest.mark.filterwarnings('ignore:"is" with a literal')
@@ -194,7 +203,5 @@ def test_marks_in_a_query_or_an_answer_are_left_alone():
 
 
 def test_the_file_of_the_signal_loads_no_torch_by_itself():
-    import subprocess
-
     code = "import sys, qaq.signals.unit_tests, qaq.signals.quality; assert not {'torch', 'transformers'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})

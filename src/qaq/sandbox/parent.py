@@ -112,9 +112,9 @@ def require(lowest: str | None) -> None:
     """ValueError if this machine's isolation is weaker than `lowest` (null: any will do)."""
     lowest = LEVELS[-1] if lowest is None else lowest
     if lowest not in LEVELS:
-        raise ValueError(f"evaluate.require_isolation={lowest}: known, the strongest first: {', '.join(LEVELS)}")
+        raise ValueError(f"require_isolation={lowest}: known, the strongest first: {', '.join(LEVELS)}")
     if LEVELS.index(level()) > LEVELS.index(lowest):
-        raise ValueError(f"evaluate.require_isolation={lowest}, but this machine only allows {level()!r} (the warnings "
+        raise ValueError(f"require_isolation={lowest}, but this machine only allows {level()!r} (the warnings "
                          "above say why); allow user namespaces, run elsewhere, or accept the level")  # fmt: skip
 
 

@@ -11,6 +11,8 @@ with a literal is judged outside the process that runs the answer: that one is n
 
 import ast
 import builtins
+import copy
+import dis
 import marshal
 import re
 import textwrap
@@ -212,7 +214,7 @@ def _judged(check: ast.expr) -> tuple[str, object, bool, ast.expr]:
     truth = "truth", None, False, ast.UnaryOp(ast.Not(), ast.UnaryOp(ast.Not(), check))
     if not isinstance(check, ast.Compare) or len(check.ops) != 1:
         return truth
-    sides, what = (check.left, check.comparators[0]), type(check.ops[0]).__name__
+    sides, what = (_folded(check.left), _folded(check.comparators[0])), type(check.ops[0]).__name__
     if (near := _near(sides, what)) is not None:
         return near
     literals = [_is_literal(side) for side in sides]
@@ -234,6 +236,25 @@ def _near(sides: tuple[ast.expr, ast.expr], what: str) -> tuple[str, object, boo
                 literal = [ast.literal_eval(number), ast.literal_eval(sides[1]), what == "LtE"]
                 return "near", literal, False, value
     return None
+
+
+def _folded(node: ast.expr) -> ast.expr:
+    """With arithmetic on constants (10 * 11) done, as far as Python's compiler does it, which knows what is too large."""
+    return _Folding().visit(copy.deepcopy(node))
+
+
+class _Folding(ast.NodeTransformer):
+    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
+        """A constant, if the compiler makes one of it."""
+        self.generic_visit(node)
+        if not isinstance(node.left, ast.Constant | ast.UnaryOp) or not isinstance(
+            node.right, ast.Constant | ast.UnaryOp
+        ):
+            return node
+        code = compile(ast.fix_missing_locations(ast.Expression(node)), "", "eval")
+        if any(step.opname.startswith(("BINARY", "UNARY", "LOAD_NAME")) for step in dis.get_instructions(code)):
+            return node
+        return ast.parse(repr(eval(code)), mode="eval").body  # all it does is to give the constant
 
 
 def _is_literal(node: ast.expr) -> bool:
