@@ -6,10 +6,11 @@ import torch
 from conftest import CHATML
 from observing import QUERIES, alone_and_together, pairs, saved, tiny
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreTrainedTokenizerFast
 
 from qaq import chat
 from qaq.signals import complexity
+from qaq.signals.reading import Reader
 
 PLAIN = {"prompt": "Rate this.\n##Query: {query}  \n##Complexity: ", "chat": False, "digits": [1, 2, 3, 4, 5, 6],
          "weights": [0, 1, 2, 3, 4, 5], "dtype": "float32", "max_length": None, "tokens_per_batch": 200}  # fmt: skip
@@ -153,3 +154,49 @@ def test_a_prompt_without_a_place_for_the_query_is_refused(model):
 def test_as_many_weights_as_digits_are_asked_for(model):
     with pytest.raises(ValueError, match="has 6 digits and 2 weights"):
         made(model, weights=[0, 1])
+
+
+def test_the_prompt_is_read_once_and_nothing_changes(model, monkeypatch):
+    once = made(model)
+    reader = once.args[0]
+    assert len(reader.opening) > 10
+    read, theirs = [], reader.body.forward
+
+    def forward(input_ids, **others):
+        read.append(input_ids.shape[1])
+        return theirs(input_ids=input_ids, **others)
+
+    monkeypatch.setattr(reader.body, "forward", forward)
+    behind = once(pairs())["complexity"].to_numpy()
+    longest = max(map(len, once.args[1].rows(QUERIES)[0]))
+    assert max(read) == longest - len(reader.opening)
+    reader.opening = []
+    np.testing.assert_allclose(behind, once(pairs())["complexity"], rtol=1e-5)
+    assert max(read) == longest
+
+
+LONGROPE = {"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0] * 4, "long_factor": [8.0] * 4,
+            "original_max_position_embeddings": 60}  # fmt: skip
+OTHERS = [("Mistral", {"sliding_window": 16}, False), ("DiffLlama", {}, True), ("GPT2", {}, True),
+          ("Phi3", {"rope_parameters": LONGROPE, "original_max_position_embeddings": 60}, True)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "changes", "once"), OTHERS)
+def test_the_prompt_is_read_once_only_where_that_is_the_same(kind, changes, once, tmp_path):
+    """Layers that forget cannot go on from it, nor can texts whose length changes all positions (Phi-3, behind 60 tokens)."""
+    directory = saved(tiny(kind, "AutoModelForCausalLM", **changes), tmp_path / "m")
+    found = made(directory)
+    assert bool(found.args[0].opening) is once
+    expected = [by_hand(directory, text, list("123456"), list(range(6))) for text in filled(PLAIN["prompt"])]
+    np.testing.assert_allclose(found(pairs())["complexity"], expected, rtol=1e-4)
+
+
+def test_a_model_that_reads_on_otherwise_than_in_one_go_reads_the_prompt_with_every_text(model, monkeypatch, caplog):
+    expected = made(model)(pairs())["complexity"]
+    monkeypatch.setattr(
+        Reader, "_cache", lambda self, size: DynamicCache(config=self.body.config)
+    )  # forgets the opening
+    found = made(model)
+    assert found.args[0].opening == []
+    assert "reads on from what it kept otherwise than in one go" in caplog.text
+    np.testing.assert_allclose(found(pairs())["complexity"], expected, rtol=1e-5)

@@ -66,6 +66,12 @@ class Prompt:
                              f"token of this tokenizer and is not: {pieces}. Change the prompt's end, the digits or the model")  # fmt: skip
         return [row[-1] for row in rows]
 
+    def opening(self) -> tuple[list[int], list[int]]:
+        """(the tokens that all texts open with but for those whose first word joins the prompt's last, one of the texts)."""
+        rows = self._encode(["x", "Write", " y", "1", "(", "\n", "é"])
+        same = next(place for place, tokens in enumerate(zip(*rows, strict=False)) if len(set(tokens)) > 1)
+        return rows[0][:same], rows[0]
+
     def _encode(self, queries: list[str]) -> list[list[int]]:
         texts = [self.before + query + self.after + self.mark for query in queries]
         return [row[:-1] for row in self.tokenizer(texts, add_special_tokens=self.marks, verbose=False)["input_ids"]]
@@ -94,6 +100,7 @@ def load(request: dict[str, Any]) -> Callable[[pa.Table], pa.Table]:
     tokens = prompt.digits(settings["digits"])
     _check(model, prompt.rows(["x"])[0][0])
     reader = Reader(model.get_decoder(), tokenizer.pad_token_id, settings["tokens_per_batch"], "complexity")
+    reader.open_with(*prompt.opening())
     return functools.partial(_score, reader, prompt, _logits(model.get_output_embeddings(), tokens), weights)
 
 

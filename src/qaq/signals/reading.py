@@ -3,7 +3,10 @@
 A text comes out as it does alone, to rounding: attention is masked, positions count from its first token, and what is made of
 the hidden states is reduced to one row a text in float32, whatever the weights' format.
 
-Letters: B texts of a batch, T tokens of the longest, D hidden width, K numbers a text is reduced to.
+What all texts open with can be read once: its keys and values are kept, and what is made of a text comes from the tokens behind.
+
+Letters: B texts of a batch, T tokens of the longest, P tokens of the opening, G key heads, D width, K numbers a text is reduced
+to.
 """
 
 import logging
@@ -11,6 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from qaq import models
 from qaq.hardware import default_tokens_per_batch
@@ -30,8 +35,29 @@ class Reader:
     def __init__(self, body: Any, pad: int | None, tokens_per_batch: int | None, signal: str) -> None:
         self.body, self.pad, self.signal = body, pad or 0, signal
         self.tokens_per_batch = tokens_per_batch or default_tokens_per_batch(body)
+        self.opening: list[int] = []
+        self.states: list[
+            tuple[torch.Tensor, torch.Tensor]
+        ] = []  # keys and values [1, G, P, D] of the opening, by layer
         if getattr(body.config, "use_cache", False):
             body.config.use_cache = False  # nothing is continued: keys and values would only fill the memory
+
+    @torch.inference_mode()
+    def open_with(self, opening: list[int], text: list[int]) -> None:
+        """From now on read `opening` once for all texts that begin with it, if the end of `text`, one of those, comes out as it does
+        when all of it is read. `reduce` may look at the end of a text only."""
+        cache, alone = DynamicCache(config=self.body.config), self._batch([text], last, False)
+        if not opening or any(type(layer) is not DynamicLayer for layer in cache.layers):
+            return  # layers that forget (a sliding window) or keep something else than keys and values
+        self.body(input_ids=torch.tensor([opening], device=self.body.device), past_key_values=cache)
+        self.opening, self.states = opening, [(layer.keys, layer.values) for layer in cache.layers]
+        error, size = (torch.linalg.vector_norm(x) for x in (self._batch([text], last, True) - alone, alone))
+        if error > size * (1e-3 if self.body.dtype == torch.float32 else 0.1):
+            log.warning(
+                "%s reads on from what it kept otherwise than in one go: the prompt is read with every text",
+                type(self.body).__name__,
+            )
+            self.opening, self.states = [], []
 
     @torch.inference_mode()
     def read(self, rows: Sequence[list[int]], ids: Sequence[str], reduce: Reduce) -> torch.Tensor:
@@ -42,26 +68,42 @@ class Reader:
         if not all(rows):
             empty = next(id for id, row in zip(ids, rows, strict=True) if not row)
             raise ValueError(f"signals.{self.signal}: the text of {empty} has no token")
-        order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))  # what does not fit fails at once
+        opens = [self._opens(row) for row in rows]
+        order = sorted(range(len(rows)), key=lambda i: (opens[i], -len(rows[i])))  # what does not fit fails at once
         found: list[torch.Tensor] = []
         while len(found) < len(rows):
-            batch = order[len(found) :]
-            batch = batch[: self._fitting(len(rows[batch[0]]))]
+            batch = order[len(found) :][: self._fitting(len(rows[order[len(found)]]))]
+            batch = [i for i in batch if opens[i] is opens[batch[0]]]
             try:
-                found += self._batch([rows[i] for i in batch], reduce)
+                found += self._batch([rows[i] for i in batch], reduce, opens[batch[0]])
             except torch.OutOfMemoryError:
                 self._halve([len(rows[i]) for i in batch], ids[batch[0]])
         return self._checked(found, [ids[i] for i in order])[_inverse(order)]
 
+    def _opens(self, row: list[int]) -> bool:
+        """Whether the row goes on behind the opening, at positions that are the same without it."""
+        size = len(self.opening)
+        return 0 < size < len(row) and row[:size] == self.opening and not models.stretches(self.body.config, len(row))
+
     def _fitting(self, longest: int) -> int:
         return 1 if models.stretches(self.body.config, longest) else max(1, self.tokens_per_batch // longest)
 
-    def _batch(self, rows: list[list[int]], reduce: Reduce) -> torch.Tensor:
-        longest = max(map(len, rows))
-        ids_BT = torch.tensor([row + [self.pad] * (longest - len(row)) for row in rows])
-        mask_BT = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
-        ids_BT, mask_BT = ids_BT.to(self.body.device), mask_BT.to(self.body.device)
-        return reduce(self.body(input_ids=ids_BT, attention_mask=mask_BT), mask_BT).float().cpu()
+    def _batch(self, rows: list[list[int]], reduce: Reduce, opens: bool) -> torch.Tensor:
+        rows = [row[len(self.opening) :] for row in rows] if opens else rows
+        longest, device = max(map(len, rows)), self.body.device
+        ids_BT = torch.tensor([row + [self.pad] * (longest - len(row)) for row in rows], device=device)
+        mask_BT = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=device)
+        seen_BS, before = mask_BT, {}
+        if opens:
+            seen_BS = torch.cat([mask_BT.new_ones(len(rows), len(self.opening)), mask_BT], 1)
+            before = {"past_key_values": self._cache(len(rows))}
+        return reduce(self.body(input_ids=ids_BT, attention_mask=seen_BS, **before), mask_BT).float().cpu()
+
+    def _cache(self, size_B: int) -> DynamicCache:
+        cache = DynamicCache(config=self.body.config)
+        for layer, (keys_1GPD, values_1GPD) in enumerate(self.states):
+            cache.update(keys_1GPD.expand(size_B, -1, -1, -1), values_1GPD.expand(size_B, -1, -1, -1), layer)
+        return cache
 
     def _halve(self, lengths: list[int], longest: str) -> None:
         if len(lengths) == 1:
