@@ -43,3 +43,8 @@ def test_the_share_of_spoiled_pairs_is_told_for_every_selector():
     assert rows["full"] == {"selector": "full", "selected": 40, "in_subset": 0.25}
     assert rows["rmi"]["in_subset"] == spoiled / 8
     assert "two scorers" in rows["disagreement"]["note"]
+    assert rows["scar"]["note"] == "needs scar: selector=scar"
+    assert rows["xcoder"]["note"] == "needs complexity, quality, embedding: selector=xcoder"
+    with_scar = metrics.append_column("scar", tables.pa.array(rng.uniform(0, 1, 40)))
+    rows = noise.grade(with_scar, labels, subset, options, 8, 0)["noise_by_selector"]
+    assert next(row for row in rows if row["selector"] == "scar")["selected"] == 8

@@ -1,5 +1,9 @@
 """Selectors as arithmetic: properties over random METRICS, then numbers worked by hand."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -25,7 +29,18 @@ def metrics(seed: int, pairs: int, ties: bool = False) -> pa.Table:
     columns["rmi"] = columns["log_ppl_q"] - columns["log_ppl_q_given_a"]
     columns["ifd"] = columns["log_ppl_a_given_q"] / columns["log_ppl_a"]
     columns["weak_rmi"] = draw()
-    return tables.conform({"id": [f"{i:05d}" for i in range(pairs)], **columns}, tables.METRICS)
+    table = tables.conform({"id": [f"{i:05d}" for i in range(pairs)], **columns}, tables.METRICS)
+    for name, values in signals(rng, draw, pairs).items():
+        table = table.append_column(name, pa.array(values))
+    return table
+
+
+def signals(rng: np.random.Generator, draw: Callable[[], np.ndarray], pairs: int) -> dict[str, Any]:
+    """Columns as other models than the scorers make them; embeddings that are all far apart."""
+    items = rng.standard_normal((pairs, 5))
+    return {"complexity": draw(), "tests": np.full(pairs, 12), "passed": rng.integers(0, 13, pairs), "scar": draw(),
+            "quality_status": ["tested"] * pairs, "query_words": rng.integers(1, 50, pairs),
+            "embedding": list(np.eye(pairs, dtype=np.float32)), "similarity": list(items.astype(np.float32))}  # fmt: skip
 
 
 def options(name: str, **changes) -> dict:
@@ -126,6 +141,7 @@ def test_loss_ratio_and_perplexity_ratio_order_pairs_differently():
 @draws
 def test_high_and_low_disagreement_are_mirror_images(seed, pairs, share, ties):
     table, count = metrics(seed, pairs), max(1, int(share * pairs))
+    table = table.select(tables.METRICS.columns.names)
     swapped = table.rename_columns([_other_side(name) for name in table.column_names])
     swapped = tables.conform({n: swapped[n] for n in table.column_names}, tables.METRICS)
     high = select.select(table, options("disagreement", kind="diff_high", stratified=False), count, 0)
@@ -166,13 +182,28 @@ def test_an_unknown_selector_is_answered_with_the_nearest_and_the_list():
         select.module("idf")
 
 
-def test_every_selector_file_has_a_yaml_of_the_same_name_and_options():
-    names = sorted(p.stem for p in select.CONF.glob("*.yaml"))
-    assert tuple(names) == select.NAMES
-    for name in names:
+def test_every_selector_has_a_yaml_and_a_file_of_the_same_name_and_options():
+    files = {p.stem for p in Path(select.__file__).parent.glob("*.py")}
+    assert files - set(select.NAMES) == {"__init__", "base", "diversity"}
+    for name in select.NAMES:
         yaml = OmegaConf.load(select.CONF / f"{name}.yaml")
         assert yaml.name == name
         assert set(yaml) - {"name"} == set(OmegaConf.structured(select.module(name).Settings))
+
+
+def test_every_signal_a_selector_asks_for_is_one_that_is_made():
+    asked = {name: select.signals(one) for name, one in OPTIONS.items()}
+    assert set().union(*asked.values()) <= set(tables.SIGNALS)
+    assert {name for name, signals in asked.items() if signals} == {"xcoder", "scar", "rds"}
+
+
+def test_scar_keeps_the_highest_and_names_the_signal_it_lacks():
+    table = pa.table({"id": ["c", "a", "b"], "scar": [0.5, -1.0, 0.5]})
+    assert select.select(table, options("scar"), 2, 0)["id"].to_pylist() == ["b", "c"]
+    with pytest.raises(ValueError, match="scar is not among the metrics: the signal 'scar' was not made"):
+        select.select(table.drop(["scar"]), options("scar"), 2, 0)
+    assert select.absent(table, options("scar")) == ()
+    assert select.absent(table.drop(["scar"]), options("scar")) == ("scar",)
 
 
 @given(st.integers(0, 50), st.lists(st.integers(0, 30), min_size=1, max_size=12))
