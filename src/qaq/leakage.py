@@ -45,7 +45,7 @@ def wanted(job: Job) -> Tests | None:
     ready = {}
     for name in settings["benchmarks"]:
         try:
-            ready[name] = evaluate.ready(_at_hand(job, name) or _asked(settings, name), _cache(job), f"leakage.{name}")
+            ready[name] = _at_hand(job, name) or evaluate.ready(_asked(settings, name), _cache(job), f"leakage.{name}")
         except ValueError as error:
             raise ValueError(f"data.decontaminate={threshold} needs {name}: {error}; or leave it out of "
                              f"leakage.benchmarks={settings['benchmarks']}") from error  # fmt: skip

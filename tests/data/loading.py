@@ -14,10 +14,10 @@ def settings(**changed):
     return {**BASE, **changed}
 
 
-def load(out: Path, **changed):
+def load(out: Path, tests=None, **changed):
     """(counts, kept rows, quarantine) of a load into the fresh directory `out`."""
     out.mkdir()
-    counts = data.load(settings(**changed), out)
+    counts = data.load(settings(**changed), out, tests)
     assert json.loads((out / "counts.json").read_text()) == counts
     kept = tables.conform(tables.read(out / "examples.parquet"), tables.EXAMPLES).to_pylist()
     quarantine = list(tables.read_jsonl(out / "quarantine.jsonl"))

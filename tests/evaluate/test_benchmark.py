@@ -190,3 +190,23 @@ def test_evalplus_own_files_have_their_published_digests(name, variable, tasks, 
     assert "which is not" not in evaluate.identity(settings)["data_version"]
     assert len(found) == tasks
     assert tuple(sum(len(getattr(t, kind)) for t in found) for kind in ("base_inputs", "plus_inputs")) == inputs
+
+
+def test_prompts_are_read_without_their_inputs_and_a_file_without_them_is_refused(tmp_path):
+    assert evaluate.prompts(asked("mbpp", put(MBPP, tmp_path / "mbpp.jsonl"))) == [
+        (f"Mbpp/{number}", '"""\nSay it.\n"""\n') for number in (2, 252)
+    ]
+    assert [task for task, _ in evaluate.prompts(SETTINGS)] == [task.task_id for task in evaluate.tasks(SETTINGS)]
+    for rows, message in (
+        ([], "holds no task"),
+        ([{"task_id": 1}], r"is not a file of MBPP\+ v0.2.0.*KeyError\('prompt'\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            evaluate.prompts(asked("mbpp", put(rows, tmp_path / "other.jsonl")))
+
+
+def test_what_is_at_hand_takes_no_download(server, release, tmp_path):
+    assert evaluate.at_hand(SETTINGS, tmp_path / "cache") == SETTINGS
+    assert evaluate.at_hand(asked("mbpp"), tmp_path / "cache") is None
+    assert server[1] == []
+    assert evaluate.ready(asked("mbpp"), tmp_path / "cache") == evaluate.at_hand(asked("mbpp"), tmp_path / "cache")

@@ -106,15 +106,16 @@ def partial(settings: dict[str, Any]) -> str:
 def prompts(settings: dict[str, Any]) -> list[tuple[str, str]]:
     """(task_id, prompt) of every task, as the file has them; its inputs are not decoded. ValueError as `tasks`."""
     _, file = _source(settings)
-    rows = (
-        json.loads(line) for line in _unpacked(file.read_bytes(), file).decode("utf-8").splitlines() if line.strip()
-    )
+    lines = _unpacked(file.read_bytes(), file).decode("utf-8").splitlines()
     try:
-        return [(str(row["task_id"]), row["prompt"]) for row in rows]
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{file} is not a file of {RELEASES[settings['benchmark']].name}: a task lacks {error}"
-        ) from error
+        rows = [json.loads(line) for line in lines if line.strip()]
+        found = [(str(row["task_id"]), row["prompt"]) for row in rows]
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        name = RELEASES[settings["benchmark"]].name
+        raise ValueError(f"{file} is not a file of {name}, a line for each task: {error!r}") from error
+    if not found:
+        raise ValueError(f"{file} holds no task")
+    return found
 
 
 def check(settings: dict[str, Any], option: str = "evaluate.path") -> None:
