@@ -19,6 +19,8 @@ from qaq.select.base import Choice, column, held, matrix, middle_ranks, scaled, 
 log = logging.getLogger(__name__)
 Array = np.ndarray
 
+DIGITS = 12  # sums that are equal on paper are ties, whatever their last bits
+
 
 class Complexity(Enum):
     """The measures the paper compares: the scorer's expectation, words of the query, log PPL(A|Q)."""
@@ -113,7 +115,8 @@ def scores(metrics: pa.Table, settings: Settings) -> Array:
         terms.append((settings.alpha, _normalised(_complexity(metrics, settings.complexity), settings.norm)))
     if settings.quality:
         terms.append((1 - settings.alpha, _quality(metrics, settings)))
-    return sum(weight * values for weight, values in terms) if len(terms) == 2 else terms[0][1]
+    both = sum(weight * values for weight, values in terms) if len(terms) == 2 else terms[0][1]
+    return np.round(both, DIGITS)
 
 
 def _diverse(metrics: pa.Table, score: Array, settings: Settings, count: int) -> Array:
