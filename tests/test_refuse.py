@@ -108,8 +108,8 @@ NEEDS = {"scorer=local": ["scorer.model.path=."], "target=local": ["target.path=
          "data=hub": ["data.id=a/b"], "launch=slurm": ["launch.partition=x", "launch.dry_run=true"],
          "launch=ray": ["launch.dry_run=true"],
          "selector=disagreement": ["scorer=embedded_pair"],
-         **dict.fromkeys(("selector=scar", "row=scar_25"), ["+model@signals.scar.model=local", "signals.scar.model.path=."]),
-         **dict.fromkeys(("selector=rds", "row=rds_25"), ["signals.rds.queries.path=x"]),
+         **{key: ["+model@signals.scar.model=local", "signals.scar.model.path=."] for key in ("selector=scar", "row=scar_25")},
+         **{key: ["signals.rds.queries.path=x"] for key in ("selector=rds", "row=rds_25")},
          **{f"row={row}": ["scorer=embedded_pair"] for row in ("diff_high", "diff_low", "sum_high", "sum_low")}}  # fmt: skip
 GROUPS = ("data", "scorer", "selector", "target", "train", "evaluate", "tracking", "launch", "estimate", "row", "debug")
 
