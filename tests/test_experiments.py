@@ -14,11 +14,14 @@ NAMES = sorted(file.stem for file in FOLDER.glob("*.yaml"))
 FIGURES, TABLES = (
     {file.stem for file in (ROOT / "analysis" / kind).glob("[!_]*.py")} for kind in ("figures", "tables")
 )
-JOBS = {"main": 10, "disagreement": 8, "overlap": 7, "bins": 8, "correlation": 1, "model_pairs": 4, "data_sets": 16,
-        "budget_curve": 24, "spans": 4, "noise": 4, "stability": 2}  # fmt: skip
+JOBS = {"main": 14, "disagreement": 8, "overlap": 7, "bins": 8, "correlation": 1, "model_pairs": 4, "data_sets": 16,
+        "budget_curve": 24, "spans": 4, "noise": 4, "stability": 2, "xcoder": 16}  # fmt: skip
 # A benchmark, and a data set or a model of the hub, are one instead of two where all are embedded.
-TINY = {"main": 5, "disagreement": 4, "bins": 4, "model_pairs": 1, "data_sets": 8, "budget_curve": 12, "spans": 2}
+TINY = {"main": 5, "disagreement": 4, "bins": 4, "model_pairs": 1, "data_sets": 8, "budget_curve": 12, "spans": 2,
+        "xcoder": 8}  # fmt: skip
 NEEDS = {name: ["data.path=pairs.jsonl"] for name in NAMES if name != "data_sets"}
+NEEDS["main"] += ["signals.rds.queries.path=items.jsonl"]
+NEEDS["xcoder"] += [f"signals.unit_tests.model.revision={'0' * 40}"]
 
 
 def head(name):
@@ -36,7 +39,7 @@ def head(name):
 def test_the_first_lines_say_claim_number_cost_and_where_it_shows(name):
     said = head(name)
     assert list(said) == ["Claim", "Paper", "Cost", "Shown by"]
-    assert "2603.12165" in said["Paper"] or "github.com/XXSg559/QAQ" in said["Paper"]
+    assert any(source in said["Paper"] for source in ("2603.12165", "2409.03810", "github.com/XXSg559/QAQ"))
     assert re.search(r"\d", said["Paper"])
     assert "stages=[estimate]" in said["Cost"]
     shown = {kind: set(re.findall(r"\w+", names)) for kind, names in
@@ -80,9 +83,17 @@ def jobs(*overrides):
 def test_the_main_table_has_the_paper_s_rows():
     rows = jobs("experiments=main", "data.path=x", "evaluate=humaneval")
     assert [(row.selector.name, row.budget) for row in rows] == [
-        ("full", 1.0), ("stratified", 0.5), ("stratified", 0.25), ("random", 0.25), ("ifd", 0.25)]  # fmt: skip
+        ("full", 1.0), ("stratified", 0.5), ("stratified", 0.25), ("random", 0.25), ("ifd", 0.25), ("rds", 0.25),
+        ("scar", 0.25)]  # fmt: skip
     assert {(row.scorer.name, row.train.name, row.target.name) for row in rows} == {
         ("paper", "paper", "deepseek-coder-6.7b-base")}  # fmt: skip
+
+
+def test_xcoder_s_rows_add_a_step_each_at_both_of_its_budgets():
+    rows = jobs("experiments=xcoder", "data.path=x", "evaluate=humaneval")
+    steps = [(row.selector.name, row.selector.get("quality"), row.selector.get("diversity")) for row in rows[::2]]
+    assert steps == [("random", None, None), ("xcoder", False, None), ("xcoder", True, None), ("xcoder", True, 0.945)]
+    assert [row.budget for row in rows] == [40000, 80000] * 4
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -92,6 +103,7 @@ def test_tiny_asks_for_embedded_models_and_data_only(name):
         assert row.data.limit == 40
         assert row.target.packages
         assert row.scorer.name in ("embedded", "embedded_pair", "tuned")
+        assert row.signals.name == "embedded"
 
 
 def test_the_command_line_wins_over_the_experiment_and_over_tiny():
