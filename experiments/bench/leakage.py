@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ def _with_copies(pairs: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:
 def _write(pairs: Iterator[tuple[str, str]], out: Path) -> Path:
     row = 0
     with pq.ParquetWriter(out, SCHEMA, compression="zstd") as writer:
-        while group := [pair for pair, _ in zip(pairs, range(GROUP), strict=False)]:
+        while group := list(islice(pairs, GROUP)):
             rows = list(range(row, row + len(group)))
             queries, answers = (list(column) for column in zip(*group, strict=True))
             writer.write_table(pa.table([list(map(str, rows)), rows, queries, answers], schema=SCHEMA))

@@ -23,11 +23,17 @@ def check(cfg: DictConfig) -> None:
     _check_stages(list(cfg.stages))
     _check_budget(cfg.budget)
     _in_range("data.noise", cfg.data.noise, 0, 1)
-    for option in ("data.near_duplicates", "data.decontaminate", "leakage.threshold"):
+    for option in (
+        "data.near_duplicates",
+        "data.decontaminate",
+        "leakage.threshold",
+        "signals.rds.queries.near_duplicates",
+    ):
         value = OmegaConf.select(cfg, option)
         if value is not None and not 0 < value <= 1:
             raise ValueError(
-                f"{option}={value}: give a similarity in (0, 1]" + (", or null" if "data" in option else "")
+                f"{option}={value}: give a similarity in (0, 1]"
+                + (", or null" if option != "leakage.threshold" else "")
             )
     _in_range("train.warmup", cfg.train.warmup, 0, 1)
     _in_range("train.weight_decay", cfg.train.weight_decay, 0, 1)
