@@ -13,15 +13,16 @@ function leakageSection(report, open) {
   section.append(
     el("p.lead", {}, "Test leakage indicator (XCoder): of each test item the largest share of its 4- and 5-grams that one pair's text holds, on average over the items; below it the pairs its filter would drop. Fewer pairs can only leak less: compare selections of one size."),
     el("div.card", {}, table([["pairs of"], ["pairs", "number"], ...benchmarks.map((one) => [tasks(one) ? `${one}, ${whole(tasks(one))} items` : one, "number breaks"])],
-      [...rows.values()].map((own) => [el(own[0].all ? "b" : "span", {}, own[0].of), whole(own.find((row) => row.pairs !== null)?.pairs), ...benchmarks.map((one) => indicator(own.find((row) => row.benchmark === one)))]))));
+      [...rows.values()].map((own) => [el(own[0].all ? "b" : "span", {}, own[0].of), whole(own.find((row) => row.pairs !== null)?.pairs), ...benchmarks.map((one) => indicator(own.find((row) => row.benchmark === one)))])),
+    [...new Set(tli.map((row) => row.note))].filter(Boolean).map((note) => el("p.note", {}, note))));
   if (worst.length) section.append(...worstLeaks(worst, open));
-  else section.append(el("p.quiet", {}, "The logs hold no texts of the pairs that leak most."));
+  else section.append(el("p.quiet", {}, "The logs hold no text of a leaked test item."));
   return section;
 }
 
 function indicator(row) {
   if (!row) return null;
-  return [row.tli === null ? "–" : percent(row.tli, 2), row.leaking === null ? null : el("div.quiet.small", {}, `${whole(row.leaking)} pairs`), row.note ? el("div.mark", {}, row.note) : null];
+  return [row.tli === null ? "–" : percent(row.tli, 2), row.leaking === null ? null : el("div.quiet.small", {}, `${whole(row.leaking)} pairs`)];
 }
 
 function worstLeaks(worst, open) {

@@ -15,7 +15,7 @@ def test_tli_of_all_pairs_and_of_each_selection_is_told_with_what_could_not_be_m
     rows = [text.strip() for text in texts(page, "#leakage tbody tr")]
     assert len(rows) == 3
     assert rows[0].startswith("all pairs of <b>data</b>607.12%9 pairs")
-    assert hostile_logs.ATTACKS[1] in rows[0]  # the reason, as text
+    assert texts(page, "#leakage .note") == [hostile_logs.ATTACKS[1]]  # the reason, as text
     assert rows[1].startswith("stratified 25%, seed 0154.00%2 pairs")
     assert texts(page, "#leakage thead th") == ["pairs of", "pairs", "humaneval, 164 items", "mbpp"]
 
