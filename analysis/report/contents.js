@@ -49,7 +49,7 @@ function leak(one, open) {
   return el("article.card", {}, el("header", {}, el("b", {}, `${percent(one.similarity, 0)} of ${oneLine(one.task_id)}`), one.of.map((of) => el("span.badge", {}, of)),
     known ? el("button.plain", { type: "button", onclick: () => open(one.id) }, "open the pair") : null),
   el("div.ends", {}, el("div.end", {}, el("h4", {}, "Test item"), el("div.excerpt", { tabIndex: 0 }, reading(one.test))),
-    el("div.end", {}, el("h4", {}, `Query of the pair ${one.id ?? ""}`), el("div.excerpt", { tabIndex: 0 },
+    el("div.end", {}, el("h4", {}, `Pair ${one.id ?? ""}`), el("div.excerpt", { tabIndex: 0 },
       one.query === null ? el("p.quiet", {}, "The logs hold no text of this pair.") : reading(one.query)))));
 }
 
