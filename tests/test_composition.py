@@ -44,7 +44,12 @@ def test_in_every_facet_the_counts_add_up_to_the_pool_and_to_the_selection(rows,
 
 
 def test_counts_are_those_one_would_make_by_hand():
-    rows = [("a", 1, 8, "Python", "web"), ("a", 3, 15, "C", "web"), (None, 4, 16, "Python", "web"), ("b", 7, 0, "C", "web")]
+    rows = [
+        ("a", 1, 8, "Python", "web"),
+        ("a", 3, 15, "C", "web"),
+        (None, 4, 16, "Python", "web"),
+        ("b", 7, 0, "C", "web"),
+    ]
     found = composition.composition(labels(rows), ids([0, 1, 2, 3]), ids([2, 0])).to_pylist()
     told = {(row["facet"], row["value"]): (row["pool"], row["selected"]) for row in found}
     assert told["source", "a"] == (2, 1)
@@ -62,7 +67,10 @@ def test_a_pair_without_labels_is_named():
 
 
 def test_pairs_are_labelled_once_for_each_data_set_and_each_set_of_rules(tmp_path):
-    rows = [{"id": f"{k}", "row": k, "query": f"Sort list {k}", "answer": "x = 1", "source": "mine", "record": "{}"} for k in range(4)]
+    rows = [
+        {"id": f"{k}", "row": k, "query": f"Sort list {k}", "answer": "x = 1", "source": "mine", "record": "{}"}
+        for k in range(4)
+    ]
     tables.write(tables.conform(rows, EXAMPLES), tmp_path / "examples.parquet")
     metrics = tables.conform({"id": [f"{k}" for k in range(3)]}, METRICS)
     subset = tables.conform({"rank": [0], "id": ["2"]}, SUBSET)

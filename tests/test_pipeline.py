@@ -54,7 +54,7 @@ def result(run: Path) -> dict:
 def test_a_run_leaves_what_the_contract_names(sweep):
     run = sweep / "0"
     for name in (".hydra", "run.log", "metrics.jsonl", "likelihood.parquet", "metrics.parquet", "selected.jsonl",
-                 "quarantine.jsonl", "result.json", "rmi.png", "subset", "checkpoint/config.json"):  # fmt: skip
+                 "quarantine.jsonl", "result.json", "rmi.png", "composition.parquet", "subset", "checkpoint/config.json"):  # fmt: skip
         assert (run / name).exists(), name
     said = result(run)
     assert said["status"] == "complete"

@@ -84,7 +84,7 @@ def _draw(axes: Axes, pool: Pool, facets: dict[str, list[Value]]) -> None:
             axes.text(
                 -0.5 - 0.02 * len(pool.runs),
                 line,
-                f"{value.pool / pool.pairs:.0%}",
+                _percent(value.pool / pool.pairs),
                 ha="right",
                 va="center",
                 fontsize=7,
@@ -107,3 +107,7 @@ def _bar(axes: Axes, column: int, line: int, selected: int, size: int, pool: int
               linewidth=0.5)  # fmt: skip
     if abs(far) > 1:
         axes.plot([column + width] * 2, [line - 0.42, line + 0.42], color="black", linewidth=1)
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.005 else "<1%"

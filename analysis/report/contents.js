@@ -13,15 +13,16 @@ function leakageSection(report, open) {
   section.append(
     el("p.lead", {}, "Test leakage indicator (XCoder): of each test item the largest share of its 4- and 5-grams that one pair's text holds, on average over the items; below it the pairs its filter would drop. Fewer pairs can only leak less: compare selections of one size."),
     el("div.card", {}, table([["pairs of"], ["pairs", "number"], ...benchmarks.map((one) => [tasks(one) ? `${one}, ${whole(tasks(one))} items` : one, "number breaks"])],
-      [...rows.values()].map((own) => [el(own[0].all ? "b" : "span", {}, own[0].of), whole(own.find((row) => row.pairs !== null)?.pairs), ...benchmarks.map((one) => indicator(own.find((row) => row.benchmark === one)))]))));
+      [...rows.values()].map((own) => [el(own[0].all ? "b" : "span", {}, own[0].of), whole(own.find((row) => row.pairs !== null)?.pairs), ...benchmarks.map((one) => indicator(own.find((row) => row.benchmark === one)))])),
+    [...new Set(tli.map((row) => row.note))].filter(Boolean).map((note) => el("p.note", {}, note))));
   if (worst.length) section.append(...worstLeaks(worst, open));
-  else section.append(el("p.quiet", {}, "The logs hold no texts of the pairs that leak most."));
+  else section.append(el("p.quiet", {}, "The logs hold no text of a leaked test item."));
   return section;
 }
 
 function indicator(row) {
   if (!row) return null;
-  return [row.tli === null ? "–" : percent(row.tli, 2), row.leaking === null ? null : el("div.quiet.small", {}, `${whole(row.leaking)} pairs`), row.note ? el("div.mark", {}, row.note) : null];
+  return [row.tli === null ? "–" : percent(row.tli, 2), row.leaking === null ? null : el("div.quiet.small", {}, `${whole(row.leaking)} pairs`)];
 }
 
 function worstLeaks(worst, open) {
@@ -48,7 +49,7 @@ function leak(one, open) {
   return el("article.card", {}, el("header", {}, el("b", {}, `${percent(one.similarity, 0)} of ${oneLine(one.task_id)}`), one.of.map((of) => el("span.badge", {}, of)),
     known ? el("button.plain", { type: "button", onclick: () => open(one.id) }, "open the pair") : null),
   el("div.ends", {}, el("div.end", {}, el("h4", {}, "Test item"), el("div.excerpt", { tabIndex: 0 }, reading(one.test))),
-    el("div.end", {}, el("h4", {}, `Query of the pair ${one.id ?? ""}`), el("div.excerpt", { tabIndex: 0 },
+    el("div.end", {}, el("h4", {}, `Pair ${one.id ?? ""}`), el("div.excerpt", { tabIndex: 0 },
       one.query === null ? el("p.quiet", {}, "The logs hold no text of this pair.") : reading(one.query)))));
 }
 

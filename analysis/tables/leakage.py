@@ -33,14 +33,7 @@ def table(logs: Logs) -> Table | None:
         own = [run for run in measured if run["data_digest"] == digest]
         sections.append((f"Ours: {of_data(own[0])}", _ours(own, told, benchmarks)))
     lacking = [named(run) for run in runs if run["run"] not in told and run["selected"]]
-    reasons = sorted(
-        {
-            f"{scored.benchmark(row['benchmark'])}: {row['note']}"
-            for run in measured
-            for row in told[run["run"]]
-            if row["note"]
-        }
-    )
+    reasons = sorted({row["note"] for run in measured for row in told[run["run"]] if row["note"]})
     out = left_out(logs)
     return Table("Test leakage indicator (TLI), in %", ["pairs of", "share", "pairs", *map(scored.benchmark, benchmarks)], sections, [
         "TLI: the mean over test items of the best share of an item's 4- and 5-grams that one pair holds. Fewer pairs can only leak less, so "

@@ -11,6 +11,7 @@ from analysis import findings, logs, report
 
 driver, address, page = browsing.driver, browsing.address, browsing.page
 
+
 def picture(driver):
     return driver.execute_script("return document.querySelector('#plots .plot canvas').toDataURL()")
 
@@ -169,7 +170,7 @@ def test_both_extremes_stand_side_by_side(page):
     boxes = [one(page, f".end.{end}").rect for end in ("lowest", "highest")]
     wide = page.execute_script("return innerWidth") > 720
     assert (boxes[0]["y"] == boxes[1]["y"] and boxes[0]["x"] < boxes[1]["x"]) == wide
-    assert len(texts(page, ".end .excerpt")) == 6
+    assert len(texts(page, "#extremes .end .excerpt")) == 6
     choose(page, "extremes", "among", "1")
     assert all("stratified 10%" in text for text in texts(page, ".end header"))
 

@@ -15,18 +15,19 @@ def test_tli_of_all_pairs_and_of_each_selection_is_told_with_what_could_not_be_m
     rows = [text.strip() for text in texts(page, "#leakage tbody tr")]
     assert len(rows) == 3
     assert rows[0].startswith("all pairs of <b>data</b>607.12%9 pairs")
-    assert hostile_logs.ATTACKS[1] in rows[0]  # the reason, as text
+    assert texts(page, "#leakage .note") == [hostile_logs.ATTACKS[1]]  # the reason, as text
     assert rows[1].startswith("stratified 25%, seed 0154.00%2 pairs")
     assert texts(page, "#leakage thead th") == ["pairs of", "pairs", "humaneval, 164 items", "mbpp"]
 
 
 def test_the_worst_leaks_stand_beside_the_test_item_the_worst_first(page):
     assert texts(page, "#leaks-count") == ["7 of 7 items shown"]
-    assert [text.split()[0] for text in texts(page, ".leaks header b")] == ["90%", "80%", "70%", "60%", "50%", "40%", "30%"]
+    assert [text.split()[0] for text in texts(page, ".leaks header b")] == [f"{share}%" for share in range(90, 20, -10)]
     shown = texts(page, ".leaks .excerpt")
     for k in range(1, 7):
         assert f"def test_{k}():" in shown[2 * k]
-        assert hostile_logs.ATTACKS[k].split("\n")[0][:9] in shown[2 * k + 1] or k == 5  # whose controls are shown by name
+    for k in range(1, 5):  # the others have hidden characters, and a fence, that are shown as what they are
+        assert hostile_logs.ATTACKS[k] in shown[2 * k + 1]
     boxes = [box.rect for box in page.find_elements("css selector", ".leaks article:first-child .end")]
     wide = page.execute_script("return innerWidth") > 720
     assert (boxes[0]["y"] == boxes[1]["y"]) == wide
@@ -53,11 +54,19 @@ def test_leaks_are_searched_and_narrowed_to_where_they_were_found(page):
 
 
 def test_composition_shows_every_facet_with_the_pool_beside_the_selections(page):
-    assert texts(page, "#composition thead th") == ["topic", "pool", "pairs", "stratified 25%, seed 0", "stratified 10%"]
+    assert texts(page, "#composition thead th") == [
+        "topic",
+        "pool",
+        "pairs",
+        "stratified 25%, seed 0",
+        "stratified 10%",
+    ]
     assert texts(page, "#composition tbody tr") == ["strings75.0%4580.0%83.3%", "other25.0%1520.0%16.7%"]
     click(page, "#composition [data-key=source]")
     assert texts(page, "#composition tbody td:first-child") == ["<b>source</b>", hostile_logs.ATTACKS[1]]
-    bars = page.execute_script("return [...document.querySelectorAll('#composition rect')].map((r) => r.getAttribute('class'))")
+    bars = page.execute_script(
+        "return [...document.querySelectorAll('#composition rect')].map((r) => r.getAttribute('class'))"
+    )
     assert bars == ["more", "more", "less", "less"]
 
 

@@ -25,6 +25,8 @@ from qaq.job import Job
 VALUE = {"run": "sweep/0", "selector": "rmi", "benchmark": "humaneval (first 2 of 164)", "metric": "pass@1", "value": 0.5,
          "low": 0.1, "high": 0.9, "tasks": 2, "pooled": 1, "train_seed": 0}  # fmt: skip
 
+TLI = {"benchmark": "humaneval", "part": "data", "tli": 0.25, "tasks": 2, "pairs": 8, "leaking": 1, "note": None}
+
 
 def tracked(place: Path) -> Any:
     """Jobs made meanwhile have offline W&B."""
@@ -69,6 +71,19 @@ def _evaluated(job: Job) -> Path:
     tables.write(tables.conform([{"id": "id0", "row": 0, "query": "q", "answer": "a", "source": "s", "record": "{}"}],
                                 tables.EXAMPLES), job.dir / "examples.parquet")  # fmt: skip
     tables.write_jsonl([{"row": 3, "reason": "not JSON", "record": "{broken"}] * 2, job.dir / "quarantine.jsonl")
+    job.write(
+        "composition",
+        tables.conform([{"facet": "topic", "value": "web", "pool": 8, "selected": 4}], tables.COMPOSITION),
+    )
+    leak = {
+        "benchmark": "humaneval",
+        "task_id": "HumanEval/0",
+        "similarity": 0.5,
+        "id": "id0",
+        "query": "q",
+        "test": "t",
+    }
+    job.write("leakage", tables.conform([{**leak, "part": part} for part in ("data", "selection")], tables.LEAKAGE))
     noise = {"noise": {"in_data": 0.25, "in_subset": 0.0}, "noise_auc": [{"kind": "echo", "pairs": 2, "rmi": 1.0, "ifd": None}],
              "noise_by_selector": [{"selector": "full", "selected": 8, "in_subset": 0.25}, {"selector": "xcoder", "note": "no"}]}  # fmt: skip
     models = [("base", None, "base"), ("rmi", 0, "rmi_seed0"), ("rmi", 1, "rmi_seed1")]
@@ -76,7 +91,7 @@ def _evaluated(job: Job) -> Path:
            comparisons=[{**{k: v for k, v in VALUE.items() if k in tables.COMPARISONS.columns.names}, "against": "base"}],
            evaluated=[dict(zip(("selector", "train_seed", "name"), model, strict=True)) for model in models],
            partial=" (first 2 of 164)", evaluation={"tasks": {"benchmark": "humaneval", "limit": 2}, "grading": {"seconds": 4}},
-           calibration={"failed": []}, **noise)  # fmt: skip
+           calibration={"failed": []}, leakage=[TLI], **noise)  # fmt: skip
     return job.dir
 
 
@@ -174,8 +189,8 @@ def test_every_table_is_filled_from_a_run(evaluated):
     assert (row["selector"], row["budget"], row["rows"], row["pairs"], row["selected"]) == ("rmi", "0.5", 10, 8, 4)
     assert json.loads(row["evaluation"])["failed"] == []
     assert {name: getattr(held, name).num_rows for name in logs.SCHEMAS} == {
-        "runs": 1, "results": 3, "comparisons": 1, "metrics": 8, "subsets": 4, "training": 4, "noise": 7, "answers": 6, "pairs": 1,
-        "quarantine": 1}  # fmt: skip
+        "runs": 1, "results": 3, "comparisons": 1, "metrics": 8, "subsets": 4, "training": 4, "noise": 7, "answers": 6,
+        "composition": 1, "tli": 1, "leakage": 2, "pairs": 1, "quarantine": 1}  # fmt: skip
     assert set(held.results["run"].to_pylist()) == set(held.answers["run"].to_pylist()) == {row["run"]}
     assert [(r["train_seed"], r["step"], r["loss"]) for r in held.training.to_pylist()] == [
         (0, 1, 1.0), (0, 2, 0.0), (1, 1, 1.0), (1, 2, 0.0)]  # fmt: skip
@@ -191,7 +206,33 @@ def test_every_table_is_filled_from_a_run(evaluated):
     ]
 
 
+def test_composition_and_leakage_are_read_as_the_run_left_them(evaluated):
+    held = fetch([str(evaluated)], texts=True)
+    run = held.runs["run"][0].as_py()
+    assert held.composition.to_pylist() == [{"run": run, "facet": "topic", "value": "web", "pool": 8, "selected": 4}]
+    assert held.tli.to_pylist() == [{"run": run, **TLI}]
+    assert [(row["part"], row["query"], row["test"]) for row in held.leakage.to_pylist()] == [
+        ("data", "q", "t"),
+        ("selection", "q", "t"),
+    ]
+
+
+def test_logs_and_runs_from_before_composition_and_leakage_are_read(sweep, tmp_path):
+    held = fetch([str(sweep)])
+    assert held.composition.num_rows == held.tli.num_rows == held.leakage.num_rows == 0
+    logs.write(held, tmp_path)
+    for name in logs.LATER:
+        (tmp_path / f"{name}.parquet").unlink()
+    assert logs.read(tmp_path) == held
+    (tmp_path / "subsets.parquet").unlink()
+    with pytest.raises(FileNotFoundError):
+        logs.read(tmp_path)
+
+
 def test_texts_are_only_where_they_were_asked_for(sweep, evaluated, tmp_path):
+    plain = fetch([str(evaluated)])
+    assert plain.leakage.num_rows == 2
+    assert plain.leakage["query"].null_count == plain.leakage["test"].null_count == 2
     assert fetch([str(evaluated)]).pairs is None
     assert not list((sweep / "0" / "wandb").rglob("quarantine.jsonl"))
     only = wandb_only(evaluated, tmp_path)

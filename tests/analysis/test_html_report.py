@@ -110,7 +110,8 @@ def test_a_stratified_rank_is_the_share_of_its_decile_below_it(made):
     )
 
 
-@pytest.mark.parametrize("gone", [("pairs", "quarantine"), ("metrics", "subsets"), ("results", "comparisons")])
+@pytest.mark.parametrize("gone", [("pairs", "quarantine"), ("metrics", "subsets"), ("results", "comparisons"),
+                                  ("composition", "tli", "leakage")])  # fmt: skip
 def test_logs_without_texts_scores_or_results_still_give_a_report(made, gone):
     held = {name: None if name in ("pairs", "quarantine") else getattr(made, name).slice(0, 0) for name in gone}
     page = report.page(findings.findings(replace(made, **held)))

@@ -19,6 +19,8 @@ def test_the_blocks_are_what_w_and_b_takes_and_hold_runs_results_and_both_extrem
     tables = "".join(block.text for block in made.blocks if isinstance(block, wr.MarkdownBlock))
     assert "| 4.9% \\[2.0%, 9.0%\\] |" in tables
     assert "| missing |" in tables
+    assert "| all pairs of &lt;b>data&lt;/b> | humaneval | 7.12% | 9 | 60 | 164 | - |" in tables
+    assert "| topic | strings | 75.0% | 80.0% | 83.3% |" in tables
     columns = found["scorings"][0]
     ids = [columns["ids"][i] for i in sorted(range(60), key=lambda i: columns["columns"]["rmi"][i])]
     shown = [id for id in ids if id in text]

@@ -22,7 +22,14 @@ def made(tmp_path, records, **settings):
 
 def test_lengths_language_and_topic_are_those_of_the_pair(tmp_path):
     (row,) = made(tmp_path, [{}]).to_pylist()
-    assert row == {"id": "0", "source": "mine", "query_words": 3, "answer_words": 4, "language": "Python", "topic": "lists, sorting"}
+    assert row == {
+        "id": "0",
+        "source": "mine",
+        "query_words": 3,
+        "answer_words": 4,
+        "language": "Python",
+        "topic": "lists, sorting",
+    }
 
 
 def test_a_source_is_told_by_the_first_usual_field_that_holds_text_else_by_the_data_set(tmp_path):
@@ -31,7 +38,10 @@ def test_a_source_is_told_by_the_first_usual_field_that_holds_text_else_by_the_d
 
 
 def test_a_field_that_is_named_counts_alone_and_must_be_there(tmp_path):
-    assert made(tmp_path, [{"kind": "a", "source": "b"}, {"source": "b"}], source="kind")["source"].to_pylist() == ["a", None]
+    assert made(tmp_path, [{"kind": "a", "source": "b"}, {"source": "b"}], source="kind")["source"].to_pylist() == [
+        "a",
+        None,
+    ]
     with pytest.raises(ValueError, match="composition.source=kin: no record of 1 has that field as text"):
         made(tmp_path, [{"kind": "a"}], source="kin")
 

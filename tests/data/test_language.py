@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from qaq.data import language
 
 RULES = yaml.safe_load((ROOT / "conf/composition/defaults.yaml").read_text())
-language_of = language.detector(RULES["languages"], RULES["longest"])
+languages_of = language.detector(RULES["languages"], RULES["longest"])
 
 
-@pytest.mark.parametrize(("answer", "expected"), [
+CASES = [
     ("Sure:\n```js\nlet x = 1\n```\nDone.", "JavaScript"),
     ("~~~PYTHON\nx = 1\n~~~", "Python"),
     ("```bash\npip install x\n```\nthen\n```python\nimport x\n\nprint(x.everything())\n```", "Python"),  # most characters
@@ -40,21 +40,37 @@ language_of = language.detector(RULES["languages"], RULES["longest"])
     ("x = '\\d'", "Python"),  # compiling warns of the escape
     ("-" * 19_000 + "1", "no code"),  # too deep for the parser
     ("print(1)\n\0", "Python"),  # no source code for the parser, but for the pattern
-])  # fmt: skip
-def test_the_language_of(answer, expected, recwarn):
-    assert language_of(answer) == expected
-    assert not recwarn.list
+    ("a" * 15_000 + "\n" * 4_000, "no code"),  # nothing here takes long
+    ("```" + "a" * 300_000, "no code"),
+    ("<a " * 6_000, "no code"),
+    ("half a pair \ud800 = 1", "no code"),
+]  # fmt: skip
 
 
-@given(st.text("ab `~\n{}()=:;<>#$def\"'\\/-.0\x00", max_size=200))
-def test_every_text_has_one(answer):
-    assert language_of(answer) in {one["name"] for one in RULES["languages"]} | {language.NO_CODE, language.UNKNOWN}
+def test_the_language_of_an_answer():
+    found = languages_of([answer for answer, _ in CASES])
+    assert [(answer[:60], name) for (answer, _), name in zip(CASES, found, strict=True)] == [
+        (answer[:60], name) for answer, name in CASES
+    ]
+
+
+@given(st.lists(st.text("ab `~\n{}()=:;<>#$def\"'\\/-.0\x00", max_size=200), max_size=20))
+def test_every_text_has_one_whatever_stands_beside_it(answers):
+    known = {one["name"] for one in RULES["languages"]} | {language.NO_CODE, language.UNKNOWN}
+    found = languages_of(answers)
+    assert set(found) <= known
+    assert languages_of(answers[::-1]) == found[::-1]
+
+
+def test_what_ends_the_parser_is_not_python_and_costs_no_other_text():
+    of = language.detector(RULES["languages"], 3_000_000)
+    deep = ["-" * 2_000_000 + "1", "x = " + "+".join("1" * 200_000), "a" + ".b" * 300_000]
+    assert of([part for one in deep for part in (one, "x = 1")])[1::2] == ["Python"] * 3
 
 
 def test_a_long_text_is_looked_at_up_to_a_limit_and_not_parsed():
     short = language.detector(RULES["languages"], 10)
-    assert short("x = 1\n" * 20) == "unknown"
-    assert short("import os\n" + "x = 1\n" * 20) == "Python"
+    assert short(["x = 1\n" * 20, "import os\n" + "x = 1\n" * 20]) == ["unknown", "Python"]
 
 
 def test_a_pattern_that_is_none_is_refused_with_its_language():

@@ -25,7 +25,10 @@ def test_the_topic_of(query, expected):
 
 
 def test_most_different_words_win_and_of_equals_the_first():
-    rules = [{"name": "a", "certain": ["surely"], "words": ["one", "two words"]}, {"name": "b", "certain": [], "words": ["three", "four"]}]
+    rules = [
+        {"name": "a", "certain": ["surely"], "words": ["one", "two words"]},
+        {"name": "b", "certain": [], "words": ["three", "four"]},
+    ]
     of = topic.detector(rules)
     assert of("one three four") == "b"
     assert of("one one one three four") == "b"  # a word counts once
@@ -36,7 +39,9 @@ def test_most_different_words_win_and_of_equals_the_first():
     assert of("fours") == "b"
 
 
-@pytest.mark.parametrize(("words", "message"), [(["four"], "'four' of 'b' stands in 'a' too"), (["!"], "holds no letter or digit")])
+@pytest.mark.parametrize(
+    ("words", "message"), [(["four"], "'four' of 'b' stands in 'a' too"), (["!"], "holds no letter or digit")]
+)
 def test_a_word_of_two_families_or_of_none_is_refused(words, message):
     with pytest.raises(ValueError, match=message):
         topic.detector([{"name": "a", "certain": [], "words": ["four"]}, {"name": "b", "certain": [], "words": words}])

@@ -1,60 +1,47 @@
-"""Which language an answer's code is written in: the tags of its fences, else whether Python compiles it, else patterns.
+"""Which language an answer's code is written in: the tags of its fences, else whether Python parses it, else patterns.
 
 Transparent before exact: the names, tags and patterns are conf/composition/*.yaml. A text that shows no code at all is
-"no code"; code that none of the rules knows is "unknown".
+"no code"; code that none of the rules knows is "unknown". The parser is asked apart: no answer takes us along.
 """
 
-import ast
 import re
-import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
-NO_CODE, UNKNOWN = "no code", "unknown"
-_FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+#.-]*)[^\n]*\n(.*?)(?:^[ \t]*\1|\Z)", re.MULTILINE | re.DOTALL)
+from qaq.sandbox import limited
+
+NO_CODE, UNKNOWN, PYTHON = "no code", "unknown", "Python"
+STATEMENTS = Path(__file__).with_name("statements.py")
+_SECONDS, _MEMORY_MB = 10.0, 1024  # for one text; of an ordinary one the parser takes a thousandth of both
+_FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*+([\w+#.-]*+)[^\n]*+\n(.*?)(?:^[ \t]*\1|\Z)", re.MULTILINE | re.DOTALL)
 _PROSE = frozenset(("text", "txt", "plaintext", "plain", "output", "none", "log", "math"))  # tags of what is no code
-# What Python code has beyond an expression: `1, 2` and `yes` compile as well.
-_STATEMENTS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.For, ast.While, ast.With,
-               ast.If, ast.Try, ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return, ast.Assert, ast.Delete)  # fmt: skip
-_CALLED = frozenset(
-    ("print", "len", "sum", "max", "min", "sorted", "range", "map", "filter", "list", "set", "dict", "sort")
-)
-_COULD_BE_PYTHON = re.compile(
-    r"^\s*(?:def|class|import|from|for|while|with|if|try|return|async|assert|del)\b|\bprint\(|=|\(", re.MULTILINE
-)
-# A line of code in no language in particular: an assignment, a call, a brace or a semicolon at its end, a command's option.
+_COULD_BE_PYTHON = re.compile(r"^[ \t]*(?:def|class|import|from|for|while|with|if|try|return|async|assert|del)\b|\bprint\(|=|\(",
+                              re.MULTILINE)  # fmt: skip
+# A line of code in no language in particular: a brace or a semicolon at its end, a call, an assignment, an item, arithmetic,
+# a command's option.
 _CODE_LINE = re.compile(
-    r"[;{}]\s*$|^\s*[\w.]+\(.*\)\s*$|^\s*[\w.\[\]]+ *[-+*/]?= *\S|^\s*[\w.]+\[.*\]\s*$|^\s*\w+ [-+*/%] \w+\s*$|^\s*\w+ .*\s--?\w",
-    re.MULTILINE,
+    r"[;{}]$|^[\w.]+\(.*\)$|^[\w.\[\]]+ *[-+*/]?= *\S|^[\w.]+\[.*\]$|^\w+ [-+*/%] \w+$|^\w+ .*\s--?\w"
 )
 
 
-def detector(languages: Sequence[dict[str, Any]], longest: int) -> Callable[[str], str]:
-    """The function from an answer to its language. `languages` have name, tags and pattern, first match first; `longest`:
+def detector(languages: Sequence[dict[str, Any]], longest: int) -> Callable[[list[str]], list[str]]:
+    """The function from answers to their languages. `languages` have name, tags and pattern, first match first; `longest`:
     characters of code that are looked at. ValueError for a pattern that is no regular expression."""
     tags = {tag.lower(): one["name"] for one in languages for tag in one["tags"]}
     patterns = [(one["name"], _compiled(one)) for one in languages if one["pattern"]]
 
-    def language(answer: str) -> str:
-        fences = (
-            [(found[2].lower(), found[3]) for found in _FENCE.finditer(answer)]
-            if "```" in answer or "~~~" in answer
-            else []
-        )
-        tagged = Counter()
-        for tag, code in fences:
-            if tag in tags:
-                tagged[tags[tag]] += 1 + len(code)
-        if tagged:
-            return max(tagged, key=tagged.get)
-        code = "\n".join(code for tag, code in fences if tag not in _PROSE)
-        whole = code if code.strip() else answer
-        return _of_code(whole[:longest], len(whole) <= longest, patterns) or (
-            UNKNOWN if code.strip() or _codelike(whole) else NO_CODE
-        )
+    def of(answers: list[str]) -> list[str]:
+        seen = [_seen(answer, tags) for answer in answers]
+        asked = [code if not language and len(code) <= longest else "" for language, code, _ in seen]
+        python = _is_python(asked)
+        return [
+            language or (PYTHON if python[k] else _named(code[:longest], patterns) or _unnamed(code[:longest], fenced))
+            for k, (language, code, fenced) in enumerate(seen)
+        ]
 
-    return language
+    return of
 
 
 def _compiled(one: dict[str, Any]) -> re.Pattern[str]:
@@ -66,31 +53,37 @@ def _compiled(one: dict[str, Any]) -> re.Pattern[str]:
         ) from error
 
 
-def _of_code(code: str, whole: bool, patterns: Sequence[tuple[str, re.Pattern[str]]]) -> str | None:
-    if whole and _is_python(code):
-        return "Python"
+def _seen(answer: str, tags: dict[str, str]) -> tuple[str | None, str, bool]:
+    """The language that its fences tell, else what is to be looked at: the code of its fences, or all of it; whether it has any."""
+    fences = (
+        [(found[2].lower(), found[3]) for found in _FENCE.finditer(answer)]
+        if "```" in answer or "~~~" in answer
+        else []
+    )
+    tagged = Counter()
+    for tag, code in fences:
+        if tag in tags:
+            tagged[tags[tag]] += 1 + len(code)
+    if tagged:
+        return max(tagged, key=tagged.get), "", True
+    code = "\n".join(code for tag, code in fences if tag not in _PROSE)
+    return (None, code, True) if code.strip() else (None, answer, False)
+
+
+def _is_python(codes: list[str]) -> list[bool]:
+    """Of each text; what ends the parser is not Python."""
+    places = [k for k, code in enumerate(codes) if _COULD_BE_PYTHON.search(code)]
+    found = limited.each(STATEMENTS, "is_python", [[codes[k]] for k in places], _SECONDS, _MEMORY_MB)
+    known = dict(zip(places, found, strict=True))
+    return [bool(known.get(k)) for k in range(len(codes))]
+
+
+def _named(code: str, patterns: Sequence[tuple[str, re.Pattern[str]]]) -> str | None:
     return next((name for name, pattern in patterns if pattern.search(code)), None)
 
 
-def _is_python(code: str) -> bool:
-    if not _COULD_BE_PYTHON.search(code):
-        return False
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of escapes in strings that we only read
-            body = ast.parse(code).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # of any text; ValueError: a null character
-        return False
-    return any(isinstance(node, _STATEMENTS) or _is_call(node) for node in body)
-
-
-def _is_call(node: ast.stmt) -> bool:
-    """Whether a statement calls a built-in function: `console.log(x)` and `f(x)` are Python too, and many other things."""
-    call = node.value if isinstance(node, ast.Expr) else None
-    return isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in _CALLED
-
-
-def _codelike(text: str) -> bool:
-    """Whether a third of the lines look like code."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    return 3 * sum(bool(_CODE_LINE.search(line)) for line in lines) >= len(lines)
+def _unnamed(code: str, fenced: bool) -> str:
+    """Without a fence it is code if a third of its lines look like code."""
+    lines = [line.strip() for line in code.splitlines() if line.strip()]
+    alike = fenced or 3 * sum(bool(_CODE_LINE.search(line)) for line in lines) >= len(lines)
+    return UNKNOWN if alike else NO_CODE
