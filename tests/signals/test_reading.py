@@ -43,33 +43,41 @@ def test_half_precision_weights_are_reduced_in_float32():
     assert torch.linalg.vector_norm(found[4] - exact_D) < 0.05 * torch.linalg.vector_norm(exact_D)
 
 
-def test_a_batch_that_does_not_fit_is_halved_for_good_and_nothing_is_lost(monkeypatch):
-    body, sizes = tiny("Llama"), []
-    expected, theirs = reader(body).read(ROWS, IDS, mean), body.forward
+def watched(body: torch.nn.Module, monkeypatch, room: float = float("inf")) -> list[int]:
+    """Tokens, padding included, of each batch the body is given; more than `room` do not fit."""
+    sizes, theirs = [], body.forward
 
     def forward(input_ids, **others):
         sizes.append(input_ids.numel())
-        if input_ids.numel() > 60:
+        if input_ids.numel() > room:
             raise torch.OutOfMemoryError("too large")
         return theirs(input_ids=input_ids, **others)
 
     monkeypatch.setattr(body, "forward", forward)
-    halved = reader(body, 240)
-    torch.testing.assert_close(halved.read(ROWS, IDS, mean), expected, rtol=1e-4, atol=1e-4)
-    assert sizes[:3] == [240, 120, 60]
+    return sizes
+
+
+def test_a_batch_that_does_not_fit_is_halved_for_good_and_nothing_is_lost(monkeypatch):
+    body, rows = tiny("Llama"), [list(range(3, 3 + size)) for size in (20, 15, 19, 16, 18, 17)]
+    expected = reader(body).read(rows, IDS, mean)
+    sizes, halved = watched(body, monkeypatch, room=60), reader(body, 240)
+    torch.testing.assert_close(halved.read(rows, IDS, mean), expected, rtol=1e-4, atol=1e-4)
+    assert sizes == [120, 60, 51]
     assert halved.tokens_per_batch == 60
-    sizes.clear()
-    halved.read(ROWS, IDS, mean)
-    assert max(sizes) == 60
+    halved.read(rows, IDS, mean)
+    assert sizes[3:] == [60, 51]
+
+
+def test_at_most_a_third_of_a_batch_is_padding(monkeypatch):
+    body = tiny("Llama")
+    sizes = watched(body, monkeypatch)
+    reader(body, 10**6).read(ROWS, IDS, mean)
+    assert sizes == [60, 2 * 30, 2 * 7, 1]
 
 
 def test_a_text_that_does_not_fit_alone_is_named(monkeypatch):
     body = tiny("Llama")
-
-    def forward(**_):
-        raise torch.OutOfMemoryError("too large")
-
-    monkeypatch.setattr(body, "forward", forward)
+    watched(body, monkeypatch, room=10)
     with pytest.raises(MemoryError, match=r"t4: 60 tokens .* lower signals.embedding.max_length"):
         reader(body, 60).read(ROWS, IDS, mean)
 

@@ -22,6 +22,8 @@ from qaq.hardware import default_tokens_per_batch
 
 log = logging.getLogger(__name__)
 
+_LEAST = 2 / 3  # of the longest text's tokens has the shortest of a batch: the rest of it is padding
+
 Reduce = Callable[[Any, torch.Tensor], torch.Tensor]  # (the body's output, mask [B, T] of its tokens) -> [B, K]
 
 
@@ -69,15 +71,17 @@ class Reader:
             empty = next(id for id, row in zip(ids, rows, strict=True) if not row)
             raise ValueError(f"signals.{self.signal}: the text of {empty} has no token")
         opens = [self._opens(row) for row in rows]
-        order = sorted(range(len(rows)), key=lambda i: (opens[i], -len(rows[i])))  # what does not fit fails at once
+        left = [len(row) - len(self.opening) * opened for row, opened in zip(rows, opens, strict=True)]  # to read
+        order = sorted(range(len(rows)), key=lambda i: (opens[i], -left[i]))  # what does not fit fails at once
         found: list[torch.Tensor] = []
         while len(found) < len(rows):
-            batch = order[len(found) :][: self._fitting(len(rows[order[len(found)]]))]
-            batch = [i for i in batch if opens[i] is opens[batch[0]]]
+            first = order[len(found)]
+            batch = order[len(found) :][: self._fitting(len(rows[first]))]
+            batch = [i for i in batch if opens[i] is opens[first] and left[i] >= left[first] * _LEAST]
             try:
-                found += self._batch([rows[i] for i in batch], reduce, opens[batch[0]])
+                found += self._batch([rows[i] for i in batch], reduce, opens[first])
             except torch.OutOfMemoryError:
-                self._halve([len(rows[i]) for i in batch], ids[batch[0]])
+                self._halve([len(rows[i]) for i in batch], ids[first])
         return self._checked(found, [ids[i] for i in order])[_inverse(order)]
 
     def _opens(self, row: list[int]) -> bool:
