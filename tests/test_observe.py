@@ -140,4 +140,5 @@ def test_a_query_set_that_holds_the_benchmarks_tasks_is_refused_before_any_scori
 def test_a_signal_nobody_can_give_is_refused_before_any_work(place, option, words):
     done = main(place, option, "tracking=off")
     assert done.returncode == 2
-    assert done.stderr.startswith("refused") and words in done.stderr, done.stderr
+    assert done.stderr.startswith("refused"), done.stderr
+    assert words in done.stderr

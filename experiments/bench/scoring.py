@@ -31,6 +31,7 @@ from omegaconf import OmegaConf  # noqa: E402
 from qaq import (  # noqa: E402
     cost,
     data,
+    hardware,
     models,
 )
 from qaq.launch.work import environment  # noqa: E402
@@ -128,7 +129,7 @@ def _prepare(asked: argparse.Namespace, scratch: Path) -> tuple[torch.nn.Module,
 
 def _engine(model: torch.nn.Module, texts: Texts) -> np.ndarray:
     rows = np.arange(len(texts.ids))
-    return engine.Engine(model, texts, rows, engine.default_tokens_per_batch(model)).sums(rows)
+    return engine.Engine(model, texts, rows, hardware.default_tokens_per_batch(model)).sums(rows)
 
 
 @torch.inference_mode()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from qaq import models
+from qaq import hardware, models
 from qaq.launch import request
 from qaq.progress import Progress
 from qaq.score import engine
@@ -54,7 +54,7 @@ class _Pass:
     def __init__(self, model: Any, texts: Texts, settings: dict[str, Any]) -> None:
         self.texts = texts
         self.window = min(models.window(model.config), settings["max_length"] or models.window(model.config))
-        budget = settings["tokens_per_batch"] or engine.default_tokens_per_batch(model)
+        budget = settings["tokens_per_batch"] or hardware.default_tokens_per_batch(model)
         fits = np.flatnonzero(texts.length <= self.window)
         self.engine = engine.Engine(model, texts, fits, budget)
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from transformers import AttentionInterface, DynamicCache
 
+from qaq import models
 from qaq.score.attention import KeysValues, NotOurs, Rectangles, attend
 from qaq.score.texts import Texts
 
@@ -163,20 +164,6 @@ def fitting(lengths: np.ndarray, tokens_per_batch: int) -> int:
     return max(1, int(np.searchsorted(total, tokens_per_batch, side="right")))
 
 
-def default_tokens_per_batch(model: Any) -> int:
-    """A budget for this device: on a GPU from the free memory, on a CPU what stays in its caches.
-
-    SmolLM2 read 2,048 and 4,096 tokens at once equally fast on two cores. On a GPU a token is taken to need 24 hidden
-    vectors and 6 of the MLP's width (not measured yet), and half of the free memory is left free.
-    """
-    if model.device.type != "cuda":
-        return 4096
-    config = model.config.get_text_config()
-    width = 24 * config.hidden_size + 6 * getattr(config, "intermediate_size", 4 * config.hidden_size)
-    free, _ = torch.cuda.mem_get_info(model.device)
-    return int(min(max(free / 2 / (width * model.dtype.itemsize), 2048), 2**17))
-
-
 def _check(model: Any, tokens: np.ndarray) -> None:
     """ValueError unless a token sees only those before it, and the logits are the projection of the hidden states, and
     numbers."""
@@ -233,13 +220,7 @@ def _sees_all(model: Any, longest: int) -> bool:
     window = getattr(config, "sliding_window", None)
     if not kinds <= {"full_attention", "sliding_attention"} or (window is not None and longest > window):
         return False
-    rope = getattr(config, "rope_parameters", None) or {}
-    stretched = {part.get("rope_type") for part in (rope, *rope.values()) if isinstance(part, dict)} & {
-        "longrope",
-        "dynamic",
-    }
-    first = rope.get("original_max_position_embeddings") or getattr(config, "original_max_position_embeddings", None)
-    return not stretched or longest <= (first or config.max_position_embeddings)
+    return not models.stretches(model.config, longest)
 
 
 @torch.inference_mode()

@@ -83,7 +83,7 @@ def _batches(model: Any, request: dict[str, Any]) -> list[Batch]:
     """All that is missing, as the engine will batch it; long texts first, pass by pass."""
     settings, found = request["settings"], []
     window = min(models.window(model.config), settings["max_length"] or models.window(model.config))
-    budget = settings["tokens_per_batch"] or engine.default_tokens_per_batch(model)
+    budget = settings["tokens_per_batch"] or hardware.default_tokens_per_batch(model)
     for name in request["passes"]:
         texts, shards = open_texts(Path(request["texts"]) / name), Shards(Path(request["shards"]) / name)
         fits = np.flatnonzero(texts.length <= window)
