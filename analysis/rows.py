@@ -93,8 +93,21 @@ def _own(runs: list[Run], name: str, schema: Schema, marked: logs.Schema) -> pa.
 
 
 def _leakage(runs: list[Run], texts: bool) -> pa.Table:
-    table = _own(runs, "leakage", LEAKAGE, logs.SCHEMAS["leakage"])
-    return table if texts else shape(table.drop(["query", "test"]), logs.SCHEMAS["leakage"])
+    """What every run's pairs give away, with the worst ones' texts where they were asked for and lie there."""
+    made = []
+    for run in (run for run in runs if _has(run, "leakage")):
+        rows, file = _table(run, "leakage").to_pylist(), run.attempt.folder / "leaks.parquet"
+        told = {_item(row): row for row in read(file).to_pylist()} if texts and file.is_file() else {}
+        made.append(
+            _marked(
+                shape([told.get(_item(row), row) for row in rows], LEAKAGE), logs.SCHEMAS["leakage"], run=run.row["run"]
+            )
+        )
+    return _joined(made, logs.SCHEMAS["leakage"])
+
+
+def _item(row: Row) -> tuple[str, ...]:
+    return tuple(row[name] for name in LEAKAGE.key)
 
 
 def _tli(run: Run) -> Iterator[Row]:

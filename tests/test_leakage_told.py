@@ -56,27 +56,21 @@ def test_a_run_tells_what_its_data_and_its_selection_give_away(sweep):
     assert any(record.get("tli_mbpp_data") == 0.5 for record in records)
 
 
-def test_leakage_parquet_has_a_row_for_each_task_and_the_two_texts_of_the_worst(sweep):
-    table = tables.conform(tables.read(sweep / "0" / "leakage.parquet"), tables.LEAKAGE)
-    tasks = {(row["benchmark"], row["part"], row["task_id"]): row for row in table.to_pylist()}
+def test_leakage_parquet_has_a_row_for_each_task_and_leaks_parquet_the_two_texts_of_the_worst(sweep):
+    table, leaks = (tables.read(sweep / "0" / f"{name}.parquet").to_pylist() for name in ("leakage", "leaks"))
+    tasks, shown = ({(row["benchmark"], row["part"], row["task_id"]): row for row in rows} for rows in (table, leaks))
     assert len(tasks) == 2 * (164 + 2)
+    assert all(row["query"] is row["test"] is None for row in table)  # this one goes to W&B
     for part in ("data", "selection"):
-        worst = tasks["humaneval", part, "HumanEval/3"]
-        assert (worst["similarity"], worst["query"], worst["test"]) == (
-            1,
-            HUMANEVAL["HumanEval/3"],
-            HUMANEVAL["HumanEval/3"],
-        )
+        worst = shown["humaneval", part, "HumanEval/3"]
+        assert worst["similarity"] == tasks["humaneval", part, "HumanEval/3"]["similarity"] == 1
+        assert worst["query"] == worst["test"] == HUMANEVAL["HumanEval/3"]
         assert tasks["mbpp", part, "Mbpp/2"]["similarity"] == 1
         assert tasks["mbpp", part, "Mbpp/3"] == {"benchmark": "mbpp", "part": part, "task_id": "Mbpp/3", "similarity": 0,
                                                  "id": None, "query": None, "test": None}  # fmt: skip
-    shown = [
-        row
-        for row in tasks.values()
-        if row["test"] is not None and row["benchmark"] == "humaneval" and row["part"] == "data"
-    ]
-    assert 0 < len(shown) <= 20
-    assert all(row["query"] for row in shown)
+    found = [row for row in leaks if (row["benchmark"], row["part"]) == ("humaneval", "data")]
+    assert 0 < len(found) <= 20
+    assert all(row["query"] and row["test"] for row in found)
 
 
 def test_the_grams_are_looked_for_once_in_a_sweep(sweep):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from qaq import evaluate
 from qaq.data.leakage import TEXTS, VERSION, Tests, among, find, leak
@@ -53,7 +54,7 @@ def wanted(job: Job) -> Tests | None:
 
 
 def measure(job: Job, examples: Path, data: pa.Table, selection: pa.Table) -> dict[str, float]:
-    """Write leakage.parquet and result["leakage"] of the pairs of `data` and of the `selection` among them (tables with an id);
+    """Write leakage.parquet, leaks.parquet (the worst, with both texts) and result["leakage"] of the pairs of `data` and of the `selection` among them (tables with an id);
     the TLIs by name."""
     rows, tasks = [], []
     for name in job.cfg["leakage"]["benchmarks"]:
@@ -66,7 +67,11 @@ def measure(job: Job, examples: Path, data: pa.Table, selection: pa.Table) -> di
                 told, worst = _part(job, examples, tests, among(grams, pairs["id"]))
                 tasks += [{**where, **task} for task in worst]
             rows.append({**where, **told, "pairs": pairs.num_rows, "note": None if tests else _missing(name)})
-    job.write("leakage", conform(tasks, LEAKAGE))
+    found = conform(tasks, LEAKAGE)
+    job.write("leakage", conform(found.drop(["query", "test"]), LEAKAGE))
+    write(
+        found.filter(pc.is_valid(found["test"])), job.dir / "leaks.parquet"
+    )  # the pairs' own words: see tracking.TEXTS
     job.result["leakage"] = rows
     return {f"tli_{row['benchmark']}_{row['part']}": row["tli"] for row in rows if row["tasks"]}
 

@@ -65,7 +65,7 @@ COMPOSITION = _schema("COMPOSITION", "facet value", facet=_s, value=_s, pool=_i6
 
 # How much of a benchmark's task the pairs of the "data", or of the "selection", give away: similarity is the best of any pair
 # (XCoder, see qaq.data.leakage), `id` the pair's, null where none shares anything. query (the pair's text that was compared)
-# and test are the two texts of the worst tasks, else null.
+# and test are the two texts of the worst tasks, in leaks.parquet, else null.
 LEAKAGE = _schema("LEAKAGE", "benchmark part task_id", benchmark=_s, part=_s, task_id=_s, similarity=_f64, id=_s, query=_s,
                   test=_s)  # fmt: skip
 

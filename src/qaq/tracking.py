@@ -24,7 +24,11 @@ log = logging.getLogger(__name__)
 RESULT = "result.json"
 SUCCEEDED = ("complete", "dry run")  # of its `status`
 MIRROR = "run"  # the folder among a W&B run's files
-TEXTS = ("examples.parquet", "quarantine.jsonl")  # of the job's directory; only tracking.texts sends them along
+TEXTS = (
+    "examples.parquet",
+    "quarantine.jsonl",
+    "leaks.parquet",
+)  # of the job's directory; only tracking.texts sends them along
 
 
 class Tracker:

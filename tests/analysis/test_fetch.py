@@ -83,7 +83,9 @@ def _evaluated(job: Job) -> Path:
         "query": "q",
         "test": "t",
     }
-    job.write("leakage", tables.conform([{**leak, "part": part} for part in ("data", "selection")], tables.LEAKAGE))
+    told = tables.conform([{**leak, "part": part} for part in ("data", "selection")], tables.LEAKAGE)
+    job.write("leakage", told.drop(["query", "test"]))
+    tables.write(told, job.dir / "leaks.parquet")
     noise = {"noise": {"in_data": 0.25, "in_subset": 0.0}, "noise_auc": [{"kind": "echo", "pairs": 2, "rmi": 1.0, "ifd": None}],
              "noise_by_selector": [{"selector": "full", "selected": 8, "in_subset": 0.25}, {"selector": "xcoder", "note": "no"}]}  # fmt: skip
     models = [("base", None, "base"), ("rmi", 0, "rmi_seed0"), ("rmi", 1, "rmi_seed1")]
@@ -235,6 +237,7 @@ def test_texts_are_only_where_they_were_asked_for(sweep, evaluated, tmp_path):
     assert plain.leakage["query"].null_count == plain.leakage["test"].null_count == 2
     assert fetch([str(evaluated)]).pairs is None
     assert not list((sweep / "0" / "wandb").rglob("quarantine.jsonl"))
+    assert not list((sweep / "0" / "wandb").rglob("leaks.parquet"))
     only = wandb_only(evaluated, tmp_path)
     assert fetch([str(only)], texts=True).pairs["query"].to_pylist() == ["q"]
 
