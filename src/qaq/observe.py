@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from qaq import data, evaluate, select, signals
+from qaq import data, evaluate, sandbox, select, signals
 from qaq.config import identity
 from qaq.job import Job
 from qaq.shards import Shards
@@ -18,14 +18,25 @@ from qaq.signals.settings import SCHEMAS
 from qaq.store import Entry, fingerprint
 from qaq.tables import SIGNALS, digest_of_ids, read, write
 
+# Of what a model is asked: models and query sets count by their contents, and how tests are run is no part of writing them.
+_NO_PART = ("model", "queries", "seconds", "memory_mb", "require_isolation")
 VERSIONS = {"turns": 1, "query_length": 1}  # raised when what is made changes; those of the others lie in their files
 
 
 def ready(job: Job) -> None:
-    """ValueError if the query set of RDS+ holds tasks of the benchmark that is then evaluated: that is leakage."""
-    if "evaluate" not in job.cfg["stages"] or "rds" not in select.signals(job.cfg["selector"]):
+    """What scoring should not have to end to tell: ValueError if this machine's isolation is too weak for the unit tests, if the
+    query set of RDS+ cannot be read, or if it holds tasks of the benchmark that is then evaluated, which is leakage."""
+    asked = select.signals(job.cfg["selector"]) if "select" in job.cfg["stages"] else ()
+    if "quality" in asked and not job.cfg["launch"]["dry_run"]:
+        sandbox.require(job.cfg["signals"]["unit_tests"]["require_isolation"])
+    if "rds" in asked:
+        _hold_apart(job, _query_set(job))
+
+
+def _hold_apart(job: Job, query_set: Entry) -> None:
+    if "evaluate" not in job.cfg["stages"]:
         return
-    items, asked = read(_query_set(job).path / "examples.parquet", ["row", "query"]), job.cfg["evaluate"]
+    items, asked = read(query_set.path / "examples.parquet", ["row", "query"]), job.cfg["evaluate"]
     tests = [(task.task_id, task.prompt) for task in evaluate.tasks({**asked, "limit": None})]
     if found := signals.module("rds").held_out(items["query"].to_pylist(), tests):
         named = ", ".join(f"record {items['row'][item]} is {task}" for item, task in found[:5])
@@ -123,7 +134,7 @@ def _by_model(job: Job, name: str, pairs: Path, more: dict[str, str] | None = No
     """What a model says of `pairs`, shared between the workers; `more` determines it too, `files` are for the worker."""
     module, settings = signals.module(name), job.cfg["signals"][name]
     model, inputs = job.model(name, settings["model"], signals.talks(name, settings)), more or {}
-    how = {key: value for key, value in identity(settings, SCHEMAS[name]).items() if key not in ("model", "queries")}
+    how = {key: value for key, value in identity(settings, SCHEMAS[name]).items() if key not in _NO_PART}
     folder = (
         job.store.root
         / "signals"

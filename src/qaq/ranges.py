@@ -12,10 +12,15 @@ from qaq.sections import Dtype
 _POSITIVE = ("train.epochs", "train.max_length", "train.micro_batch_size", "train.save_steps", "train.keep_checkpoints",
              "evaluate.max_new_tokens", "evaluate.seconds", "evaluate.memory_mb", "evaluate.batch_size", "evaluate.workers",
              "evaluate.samples",
+             "signals.characters_per_shard", "signals.unit_tests.count", "signals.unit_tests.max_new_tokens",
+             "signals.unit_tests.batch_size", "signals.unit_tests.seconds", "signals.unit_tests.memory_mb",
+             "signals.unit_tests.workers", "signals.scar.max_length",
              "scorer.tokens_per_shard", "launch.workers", "launch.nodes", "launch.ranks", "estimate.pairs",
              "estimate.seconds")  # fmt: skip
 _AT_LEAST_ONE_OR_NULL = ("data.limit", "evaluate.limit", "scorer.max_length", "scorer.tokens_per_batch", "train.updates",
-                         "train.adapter.rank")  # fmt: skip
+                         "train.adapter.rank",
+                         *(f"signals.{name}.tokens_per_batch" for name in ("complexity", "embedding", "scar", "rds")),
+                         *(f"signals.{name}.max_length" for name in ("complexity", "embedding", "rds")))  # fmt: skip
 
 
 def check(cfg: DictConfig) -> None:
@@ -43,8 +48,9 @@ def check(cfg: DictConfig) -> None:
         raise ValueError(f"train.max_grad_norm={cfg.train.max_grad_norm}: give a number above 0, or 0 for no limit")
     _in_range("estimate.flops_share", cfg.estimate.flops_share, 0.01, 1)
     _in_range("estimate.bandwidth_share", cfg.estimate.bandwidth_share, 0.01, 1)
-    _in_range("evaluate.temperature", cfg.evaluate.temperature, 0, 10)
-    _in_range("evaluate.top_p", cfg.evaluate.top_p, 0.01, 1)
+    for room in ("evaluate", "signals.unit_tests"):
+        _in_range(f"{room}.temperature", OmegaConf.select(cfg, room).temperature, 0, 10)
+        _in_range(f"{room}.top_p", OmegaConf.select(cfg, room).top_p, 0.01, 1)
     for option in _AT_LEAST_ONE_OR_NULL:
         value = OmegaConf.select(cfg, option)
         if value is not None and value < 1:

@@ -35,8 +35,25 @@ def talks(name: str, settings: dict[str, Any]) -> bool:
     return name in ("unit_tests", "rds") or (name == "complexity" and settings["chat"])
 
 
+def _check_questions(names: tuple[str, ...], settings: dict[str, Any]) -> None:
+    """ValueError for a prompt that leaves out what it is about, and for digits that make no scale."""
+    asked, shown = settings["complexity"]["prompt"], settings["unit_tests"]["prompt"]
+    if "complexity" in names and asked.count("{query}") != 1:
+        raise ValueError(
+            f"signals.complexity.prompt holds {asked.count('{query}')} times {{query}}, it has to once: {asked!r}"
+        )
+    if "quality" in names and "{answer}" not in shown:
+        raise ValueError(f"signals.unit_tests.prompt does not hold {{answer}}, what the tests are for: {shown!r}")
+    digits, weights = settings["complexity"]["digits"], settings["complexity"]["weights"]
+    if len(set(digits)) < 2 or len(set(digits)) < len(digits) or not set(digits) <= {*range(10)}:
+        raise ValueError(f"signals.complexity.digits={digits}: give two or more different ones of 0 to 9")
+    if weights is not None and len(weights) != len(digits):
+        raise ValueError(f"signals.complexity has {len(digits)} digits and {len(weights)} weights: a digit has one")
+
+
 def check(names: tuple[str, ...], settings: dict[str, Any]) -> None:
     """ValueError, with the way out, if one of the signals `names` could not be made under `settings`."""
+    _check_questions(names, settings)
     for name in names:
         if name == "scar" and settings["scar"]["model"] is None:
             raise ValueError("SCAR's ranker is not packaged: signals=paper names the published one (lizhuang144/scar-gte-base), or "
