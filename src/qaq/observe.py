@@ -6,13 +6,14 @@ A pair is observed once under the same settings, whatever data set it comes in (
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from qaq import data, evaluate, sandbox, select, signals
 from qaq.config import identity
-from qaq.job import Job
+from qaq.job import Job, Model
 from qaq.shards import Shards
 from qaq.signals.settings import SCHEMAS
 from qaq.store import Entry, fingerprint
@@ -95,7 +96,12 @@ def _rds(job: Job, examples: Path) -> Entry:
 def _query_set(job: Job) -> Entry:
     """The items RDS+ compares with, read as any data is: EXAMPLES."""
     settings = job.cfg["signals"]["rds"]["queries"]
-    return job.store.entry("examples", data.VERSION, data.identity(settings), {}, lambda out: data.load(settings, out))
+    try:
+        return job.store.entry(
+            "examples", data.VERSION, data.identity(settings), {}, lambda out: data.load(settings, out)
+        )
+    except ValueError as error:  # it speaks of data.path and the like
+        raise ValueError(f"the query set of RDS+, signals.rds.queries in place of data: {error}") from error
 
 
 def _quality(job: Job, examples: Path) -> Entry:
@@ -103,13 +109,27 @@ def _quality(job: Job, examples: Path) -> Entry:
     module, written = signals.module("quality"), _by_model(job, "unit_tests", examples)
     settings = job.cfg["signals"]["unit_tests"]
 
+    how = module.identity(settings)
+    held = Shards(
+        _folder(job, "quality", {**how, "unit_tests": _asked(job, "unit_tests")[1].name}), module.HELD, "quality scores"
+    )
+
     def build(out: Path) -> None:
-        tests, answers = read(written.path / "unit_tests.parquet"), read(examples, ["id", "answer"])
-        quality, verdicts = module.quality(tests, answers, settings)
+        tests, answers = read(written.path / "unit_tests.parquet", ["id", "tests"]), read(examples, ["id", "answer"])
+        ids = answers["id"].to_numpy().astype(str)
+        tests = tests.take(pc.index_in(answers["id"].combine_chunks(), tests["id"].combine_chunks()))
+        left = held.missing(ids)
+        pieces = [left[start : start + module.AT_ONCE] for start in range(0, len(left), module.AT_ONCE)]
+        held.take(
+            ids, pieces, lambda rows: module.held(*module.quality(tests.take(rows), answers.take(rows), settings))
+        )
+        found = held.read()
+        quality, verdicts = module.told(
+            found.take(pc.index_in(answers["id"].combine_chunks(), found["id"].combine_chunks()))
+        )
         write(quality, out / "quality.parquet")
         write(verdicts, out / "test_verdicts.parquet")
 
-    how = module.identity(settings)
     return _keep(job, "quality", job.store.entry("quality", module.VERSION, how, {"unit_tests": written.key}, build))
 
 
@@ -132,15 +152,8 @@ def versions(names: tuple[str, ...]) -> dict[str, int]:
 def _by_model(job: Job, name: str, pairs: Path, more: dict[str, str] | None = None,
               files: dict[str, str] | None = None) -> Entry:  # fmt: skip
     """What a model says of `pairs`, shared between the workers; `more` determines it too, `files` are for the worker."""
-    module, settings = signals.module(name), job.cfg["signals"][name]
-    model, inputs = job.model(name, settings["model"], signals.talks(name, settings)), more or {}
-    how = {key: value for key, value in identity(settings, SCHEMAS[name]).items() if key not in _NO_PART}
-    folder = (
-        job.store.root
-        / "signals"
-        / name
-        / fingerprint({"version": module.VERSION, **how, **inputs, "model": model.key})[:24]
-    )
+    module, settings, inputs = signals.module(name), job.cfg["signals"][name], more or {}
+    how, folder, model = _asked(job, name, inputs)
     ids = read(pairs, ["id"])["id"].combine_chunks()
 
     def build(out: Path) -> None:
@@ -161,8 +174,21 @@ def _by_model(job: Job, name: str, pairs: Path, more: dict[str, str] | None = No
         table = held.read()
         write(table.take(pc.index_in(ids, table["id"].combine_chunks())), out / f"{name}.parquet")
 
-    asked = {**inputs, "model": model.key, "examples": digest_of_ids(ids.to_pylist())}
-    return _keep(job, name, job.store.entry(name, module.VERSION, how, asked, build))
+    inputs_of = {**inputs, "model": model.key, "examples": digest_of_ids(ids.to_pylist())}
+    return _keep(job, name, job.store.entry(name, module.VERSION, how, inputs_of, build))
+
+
+def _asked(job: Job, name: str, inputs: dict[str, str] | None = None) -> tuple[dict[str, Any], Path, Model]:
+    """What a signal's model is asked, as far as it determines the answers, the folder of those, and the model."""
+    settings = job.cfg["signals"][name]
+    model = job.model(name, settings["model"], signals.talks(name, settings))
+    how = {key: value for key, value in identity(settings, SCHEMAS[name]).items() if key not in _NO_PART}
+    return how, _folder(job, name, {**how, **(inputs or {}), "model": model.key}), model
+
+
+def _folder(job: Job, name: str, what: dict[str, Any]) -> Path:
+    """Where a signal's shards lie, whatever data set the pairs come in."""
+    return job.store.root / "signals" / name / fingerprint({"version": signals.module(name).VERSION, **what})[:24]
 
 
 def _keep(job: Job, name: str, entry: Entry) -> Entry:

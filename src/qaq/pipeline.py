@@ -100,6 +100,8 @@ def _stages(job: Job) -> None:
         return
     if job.cfg["launch"]["dry_run"]:
         show_scoring(job, examples)
+        if "select" in wanted and (asked := select.signals(job.cfg["selector"])):
+            print(f"dry run: not shown is what the selector asks of other models ({', '.join(asked)}; see signals)")
         if "train" in wanted:
             show_training(job, examples)
         return

@@ -17,7 +17,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from qaq import sandbox
 from qaq.progress import Progress
@@ -33,7 +35,8 @@ SCHEMA = pa.schema(
 )
 # status: pass, fail, timeout, or error: an exception, also of the answer as a whole, or the process ended.
 VERDICTS = pa.schema([("id", pa.string()), ("place", pa.int32()), ("test", pa.string()), ("status", pa.string())])
-_AT_ONCE = 2000  # pairs whose texts are read together
+HELD = SCHEMA.append(pa.field("verdicts", pa.list_(pa.struct([("test", pa.string()), ("status", pa.string())]))))
+AT_ONCE = 500  # pairs whose texts are read together, and kept together: what a kill can cost
 _PATIENCE = 2.0  # times the limits, when an answer that ran out of time is run once more
 _ANSWER = 4  # an answer's tests together may take so many times the limit of one
 # Bytes of a value. Whole numbers can be chosen so that a set of them takes quadratic time to decode here: 1 MB took half a minute,
@@ -58,14 +61,34 @@ def quality(unit_tests: pa.Table, examples: pa.Table, settings: dict[str, Any]) 
         raise ValueError(f"{len(missing)} pairs were not asked for unit tests, the first: {missing[:5]}")
     rows, verdicts = [], []
     with ThreadPoolExecutor(settings["workers"]) as pool, Progress("quality", len(ids), "pairs") as progress:
-        for start in range(0, len(ids), _AT_ONCE):
-            some = slice(start, start + _AT_ONCE)
+        for start in range(0, len(ids), AT_ONCE):
+            some = slice(start, start + AT_ONCE)
             for row, found in _judged(ids[some], answers[some], written, settings, pool):
                 rows.append(row)
                 verdicts += found
                 progress.add(1)
     _tell(rows)
     return pa.Table.from_pylist(rows, SCHEMA), pa.Table.from_pylist(verdicts, VERDICTS)
+
+
+def held(table: pa.Table, verdicts: pa.Table) -> pa.Table:
+    """HELD: the verdicts, in the order of the pairs, with the rows they belong to."""
+    counts = pc.fill_null(table["tests"], 0).to_numpy()
+    offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32())
+    values = pa.StructArray.from_arrays(
+        [verdicts[name].combine_chunks() for name in ("test", "status")], ["test", "status"]
+    )
+    return table.append_column(HELD.field("verdicts"), pa.ListArray.from_arrays(offsets, values))
+
+
+def told(table: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """(SCHEMA, VERDICTS) of HELD."""
+    lists = table["verdicts"].combine_chunks()
+    counts, values = lists.value_lengths().to_numpy(), lists.flatten()
+    places = np.arange(len(values)) - np.repeat(np.cumsum(counts) - counts, counts)
+    ids = table["id"].take(pc.list_parent_indices(lists))
+    columns = [ids, pa.array(places, pa.int32()), values.field("test"), values.field("status")]
+    return table.select(SCHEMA.names), pa.table(columns, schema=VERDICTS)
 
 
 def identity(settings: dict[str, Any]) -> dict[str, Any]:
