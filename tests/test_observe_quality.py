@@ -81,11 +81,11 @@ def test_signals_are_joined_by_id_and_asked_again_only_if_something_that_tells_h
 def test_a_kill_among_the_tests_and_a_longer_file_cost_no_answer_that_was_judged(tmp_path, monkeypatch):
     judged, whole = [], quality.quality
 
-    def mortal(tests, answers, settings):
+    def mortal(tests, answers, settings, done):
         judged.append(answers["id"].to_pylist())
         if len(judged) == 3:
             raise KeyboardInterrupt
-        return whole(tests, answers, settings)
+        return whole(tests, answers, settings, done)
 
     monkeypatch.setattr(quality, "quality", mortal)
     monkeypatch.setattr(quality, "AT_ONCE", 1)

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from qaq import data, evaluate, sandbox, select, signals
 from qaq.config import identity
 from qaq.job import Job, Model
+from qaq.progress import Progress
 from qaq.shards import Shards
 from qaq.signals.settings import SCHEMAS
 from qaq.store import Entry, fingerprint
@@ -75,9 +77,12 @@ def _complexity(job: Job, examples: Path) -> Entry:
     if job.cfg["data"]["turns"] != "every":
         return _by_model(job, "complexity", examples)
     settings = job.cfg["data"]
-    turns = job.store.entry("turns", VERSIONS["turns"], {}, {"examples": _digest(examples)},
+    source = {
+        "data": job.result["keys"]["data"]
+    }  # a pair's id does not tell where its turns begin, so no other data meets these
+    turns = job.store.entry("turns", VERSIONS["turns"], {}, source,
                             lambda out: data.write_turns(examples, settings, out / "pairs.parquet"))  # fmt: skip
-    return _by_model(job, "complexity", turns.path / "pairs.parquet", {"turns": "every"})
+    return _by_model(job, "complexity", turns.path / "pairs.parquet", {"turns": turns.key})
 
 
 def _embedding(job: Job, examples: Path) -> Entry:
@@ -90,6 +95,10 @@ def _scar(job: Job, examples: Path) -> Entry:
 
 def _rds(job: Job, examples: Path) -> Entry:
     items = _query_set(job)
+    numbers = read(items.path / "examples.parquet", ["id"]).num_rows * read(examples, ["id"]).num_rows
+    if numbers >= 2**31:
+        raise ValueError(f"RDS+ would compare each pair with each record of the query set, {numbers:,} numbers, and a table holds 2**31: "
+                         "give a smaller signals.rds.queries, or fewer pairs (data.limit)")  # fmt: skip
     return _by_model(job, "rds", examples, {"items": items.key}, {"items": str(items.path / "examples.parquet")})
 
 
@@ -120,9 +129,12 @@ def _quality(job: Job, examples: Path) -> Entry:
         tests = tests.take(pc.index_in(answers["id"].combine_chunks(), tests["id"].combine_chunks()))
         left = held.missing(ids)
         pieces = [left[start : start + module.AT_ONCE] for start in range(0, len(left), module.AT_ONCE)]
-        held.take(
-            ids, pieces, lambda rows: module.held(*module.quality(tests.take(rows), answers.take(rows), settings))
-        )
+
+        def judged(rows: np.ndarray) -> pa.Table:
+            return module.held(*module.quality(tests.take(rows), answers.take(rows), settings, progress.add))
+
+        with Progress("quality", len(left), "pairs") as progress:
+            held.take(ids, pieces, judged)
         found = held.read()
         quality, verdicts = module.told(
             found.take(pc.index_in(answers["id"].combine_chunks(), found["id"].combine_chunks()))

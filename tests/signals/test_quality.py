@@ -1,6 +1,5 @@
 """The quality score: what honest answers pass, found again without the sandbox; what hostile ones do not."""
 
-import logging
 import os
 import time
 
@@ -282,12 +281,6 @@ def test_the_identity_follows_what_may_change_a_verdict():
     assert quality.identity({**SETTINGS, "workers": 9}) == known
     for name in ("seconds", "memory_mb"):
         assert quality.identity({**SETTINGS, name: 9}) != known
-
-
-def test_what_came_of_it_is_told(caplog):
-    with caplog.at_level(logging.INFO):
-        judged([ADD, "Yes"], [["assert add(1, 2) == 3", "assert add(1, 2) == 4"], []])
-    assert "'tested': 1, 'no tests': 0, 'nothing to run': 1, 'not python': 0}; 1 of 2 tests passed" in caplog.text
 
 
 def test_a_tiny_model_s_tests_are_written_and_run(tiny_model):

@@ -186,7 +186,7 @@ def test_replies_depend_neither_on_the_batch_nor_on_the_order(tiny_model, temper
 def test_a_prompt_longer_than_the_window_has_an_empty_reply(tiny_model):
     table = pairs([ADD, ADD + "# " + "long " * 3000])
     found = unit_tests.load({"model": str(tiny_model), "settings": SETTINGS, "device": "cpu"})(table)
-    assert found["reply"].to_pylist()[1] == unit_tests.BEGUN
+    assert found["reply"].to_pylist()[1] == ""
     assert found["tests"].to_pylist()[1] == []
 
 

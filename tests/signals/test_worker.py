@@ -41,7 +41,7 @@ def pairs(file, turns: bool = False):
 
 
 @pytest.mark.parametrize("turns", [False, True])
-@pytest.mark.parametrize("settings", [{}, {"batch_size": 4}])
+@pytest.mark.parametrize("settings", [{}, {"batch_size": 2}])
 def test_every_pair_is_asked_once_with_its_own_texts(tmp_path, told, turns, settings):
     rows = pairs(tmp_path / "pairs.parquet", turns)
     request = {"signal": "said", "settings": settings, "pairs": str(tmp_path / "pairs.parquet"), "shards": str(tmp_path / "shards"),

@@ -19,6 +19,7 @@ from qaq.shards import Shards, cut
 from qaq.store import room
 
 log = logging.getLogger(__name__)
+_BATCHES = 4  # of replies, between two commits
 _TEXT = pa.string()
 _COLUMNS = pa.schema([("id", _TEXT), ("query", _TEXT), ("answer", _TEXT), ("queries", pa.list_(_TEXT))])
 _LARGE = {"queries": pa.large_list(pa.large_string())}
@@ -69,10 +70,11 @@ def _taken(pairs: pa.Table, rows: np.ndarray) -> pa.Table:
 
 
 def _cut(pairs: pa.Table, ids: np.ndarray, missing: np.ndarray, request: dict[str, Any]) -> Iterable[np.ndarray]:
-    """Shards of pairs of similar length: a batch each where replies are written, which takes long; else by their characters."""
+    """Shards of pairs of similar length: a few batches each where replies are written, which takes long; else by their characters."""
     length = pc.add(pc.utf8_length(pairs["query"]), pc.utf8_length(pairs["answer"])).to_numpy()
-    if size := request["settings"].get("batch_size"):
+    if batch := request["settings"].get("batch_size"):
         order = np.lexsort((ids, length))  # of all pairs: the batches are the same after a kill
+        size = _BATCHES * batch  # many pairs are not asked about, and would leave small batches
         return [order[start : start + size] for start in range(0, len(order), size)]
     return cut(ids, length, missing, request["characters_per_shard"])
 

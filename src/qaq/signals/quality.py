@@ -10,7 +10,6 @@ is decided over there, and an answer written to deceive can pass it: it harms no
 value of a class of the answer's own cannot do: pass a comparison with a literal by its own __eq__, or be the container of `in`.
 """
 
-import logging
 import operator
 import platform
 from collections.abc import Callable, Iterator
@@ -22,11 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from qaq import sandbox
-from qaq.progress import Progress
 from qaq.sandbox import Outcome, Output, values
 from qaq.signals.programs import Plan, Program, plans, programs
 
-log = logging.getLogger(__name__)
 VERSION = 1
 # quality_status: "tested", "no tests" (the model wrote none that can be used), "nothing to run" (no function, no class), "not
 # python". tests and passed are null for the last two.
@@ -49,8 +46,10 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
 }  # fmt: skip
 
 
-def quality(unit_tests: pa.Table, examples: pa.Table, settings: dict[str, Any]) -> tuple[pa.Table, pa.Table]:
+def quality(unit_tests: pa.Table, examples: pa.Table, settings: dict[str, Any],
+            done: Callable[[int], None] = lambda pairs: None) -> tuple[pa.Table, pa.Table]:  # fmt: skip
     """(SCHEMA, VERDICTS) of the pairs of `examples`, in their order; `settings`: seconds, memory_mb, require_isolation, workers.
+    `done` hears of pairs as they are judged.
 
     ValueError if a pair has no row in `unit_tests`, or if the machine's isolation is weaker than require_isolation.
     """
@@ -60,14 +59,11 @@ def quality(unit_tests: pa.Table, examples: pa.Table, settings: dict[str, Any]) 
     if missing := [id for id in ids if id not in written]:
         raise ValueError(f"{len(missing)} pairs were not asked for unit tests, the first: {missing[:5]}")
     rows, verdicts = [], []
-    with ThreadPoolExecutor(settings["workers"]) as pool, Progress("quality", len(ids), "pairs") as progress:
-        for start in range(0, len(ids), AT_ONCE):
-            some = slice(start, start + AT_ONCE)
-            for row, found in _judged(ids[some], answers[some], written, settings, pool):
-                rows.append(row)
-                verdicts += found
-                progress.add(1)
-    _tell(rows)
+    with ThreadPoolExecutor(settings["workers"]) as pool:
+        for row, found in _judged(ids, answers, written, settings, pool):
+            rows.append(row)
+            verdicts += found
+            done(1)
     return pa.Table.from_pylist(rows, SCHEMA), pa.Table.from_pylist(verdicts, VERDICTS)
 
 
@@ -190,10 +186,3 @@ def _program(source: str, tests: list[Plan]) -> str:
     calls = ", ".join(test.function[len("def ") : test.function.index("(")] for test in tests)
     functions = "\n".join(test.function for test in tests)
     return f"{source}\n{functions}\ndef {_ENTRY}(place):\n    return (lambda: None, {calls})[place]()\n"
-
-
-def _tell(rows: list[dict[str, Any]]) -> None:
-    counts = {status: sum(row["quality_status"] == status for row in rows) for status in
-              ("tested", "no tests", "nothing to run", "not python")}  # fmt: skip
-    log.info("quality of %d answers: %s; %d of %d tests passed", len(rows), counts, sum(row.get("passed", 0) for row in rows),
-             sum(row.get("tests", 0) for row in rows))  # fmt: skip

@@ -75,7 +75,7 @@ def _asking(request: dict[str, Any]) -> Callable[[list[dict[str, Any]]], list[st
         prompts, found = chat.encode(tokenizer, texts), [""] * len(pairs)
         for rows in decode.batches([len(prompt) for prompt in prompts], settings["batch_size"]):
             for i, reply in zip(rows, batch([pairs[i] for i in rows], [prompts[i] for i in rows]), strict=True):
-                found[i] = BEGUN + text(reply.tokens)
+                found[i] = BEGUN + text(reply.tokens) if reply.tokens else ""
         return found
 
     return ask
