@@ -16,8 +16,8 @@ HERE = Path(__file__).resolve().parent
 CONF = HERE.parent / "conf"
 EXPERIMENTS = HERE.parent / "experiments"
 sys.path.insert(0, str(HERE))
-GROUPS = ("data", "scorer", "selector", "target", "train", "evaluate", "tracking", "launch", "estimate", "composition",
-          "row", "debug")  # fmt: skip
+GROUPS = ("data", "scorer", "signals", "selector", "target", "train", "evaluate", "tracking", "launch", "estimate", "leakage",
+          "composition", "row", "debug")  # fmt: skip
 STARTED: list[Path] = []  # directories of the jobs that ran in this process
 
 HELP = """Select the code instructions worth training on, train on them, and measure the result (QAQ, XCoder).
@@ -35,6 +35,7 @@ Options (option=value; values and their sources are in conf/):
   budget=0.25          pairs to keep: a fraction in (0, 1], or a whole number from 2
   seed=0               seed of the selection (random); data.seed and train.seeds are their own
   data.limit=N         the first N records        data.noise=0.3   spoil 30% with known labels, to grade a selector
+  data.decontaminate=0.05  take out what leaks HumanEval or MBPP    data.near_duplicates=0.8  and near-copies
   hydra.run.dir=DIR    where this run goes        store_dir=DIR    where results are kept for re-use (runs/store)
   launch=slurm|ray     score on a cluster, train on Slurm  launch.workers=N  scoring processes
   launch.ranks=N       training processes a node       launch.nodes=N, launch.hosts=[a,b]  machines for training
@@ -92,7 +93,7 @@ def _groups() -> str:
     for group in GROUPS:
         folder = CONF / group
         names = sorted(p.stem for p in folder.glob("*.yaml"))
-        rows.append(f"  {folder.name:<10} {', '.join(names)}\n")
+        rows.append(f"  {folder.name:<11} {', '.join(names)}\n")
     return "".join(rows)
 
 

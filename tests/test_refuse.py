@@ -119,7 +119,8 @@ NEEDS = {"scorer=local": ["scorer.model.path=."], "target=local": ["target.path=
          **{key: ["+model@signals.scar.model=local", "signals.scar.model.path=."] for key in ("selector=scar", "row=scar_25")},
          **{key: ["signals.rds.queries.path=x"] for key in ("selector=rds", "row=rds_25")},
          **{f"row={row}": ["scorer=embedded_pair"] for row in ("diff_high", "diff_low", "sum_high", "sum_low")}}  # fmt: skip
-GROUPS = ("data", "scorer", "selector", "target", "train", "evaluate", "tracking", "launch", "estimate", "row", "debug")
+GROUPS = ("data", "scorer", "signals", "selector", "target", "train", "evaluate", "tracking", "launch", "estimate", "leakage",
+          "composition", "row", "debug")  # fmt: skip
 
 
 @pytest.mark.parametrize("group", GROUPS)

@@ -84,8 +84,18 @@ def _run(cfg: dict[str, Any], run_dir: Path, group: str, asked: dict[str, list[s
 def _facts(cfg: dict[str, Any]) -> dict[str, Any]:
     """What is recorded beside a result and is no part of its key: libraries, and knobs that may not change it."""
     kept = {name: identity(cfg[name], schema) for name, schema in SECTIONS.items()}
-    knobs = {f"{n}.{k}": v for n in SECTIONS for k, v in cfg[n].items() if k not in kept[n]}
-    return {"versions": versions(), "knobs": knobs}
+    return {"versions": versions(), "knobs": _beyond(kept, {name: cfg[name] for name in SECTIONS}, "")}
+
+
+def _beyond(kept: dict[str, Any], whole: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """What of `whole` is not in `kept`, by its full name."""
+    found = {}
+    for name, value in whole.items():
+        if name not in kept:
+            found[prefix + name] = value
+        elif isinstance(value, dict) and isinstance(kept[name], dict):
+            found |= _beyond(kept[name], value, f"{prefix}{name}.")
+    return found
 
 
 def _stages(job: Job) -> None:
