@@ -44,6 +44,15 @@ class Shards:
         table = pa.concat_tables([self.schema.empty_table(), *tables])
         return table.take(pc.index_in(pc.unique(table["id"]), table["id"]))  # where each id stands first
 
+    def of(self, ids: pa.Array, what: str | None = None) -> pa.Table:
+        """The records of `ids`, in their order. OSError, with the number (of `what`) and the way on, if one is missing."""
+        held = self.read()
+        places = pc.index_in(ids, held["id"].combine_chunks())
+        if places.null_count:
+            raise OSError(f"{self.folder} holds {len(ids) - places.null_count} of {len(ids)} {what or self.what}: a worker ended early, or this "
+                          "machine does not see its last files yet; run the same command again to go on")  # fmt: skip
+        return held.take(places)
+
     def missing(self, ids: Iterable[str]) -> np.ndarray:
         """Positions of the `ids` that no sound shard holds."""
         return np.flatnonzero(self._open(ids))

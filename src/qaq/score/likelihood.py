@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from qaq.score.shards import Shards
 from qaq.score.spans import TARGETS
@@ -25,12 +24,7 @@ def likelihood(shards: Path, passes: list[str], ids: list[str], model: str) -> p
 
 
 def _of_pass(folder: Path, name: str, wanted: pa.Array, model: str) -> pa.Table:
-    held = Shards(folder).read()
-    held = held.filter(pc.is_in(held["id"], value_set=wanted)).sort_by("id")
-    ids = held["id"].to_numpy(zero_copy_only=False)
-    if len(ids) != len(wanted):
-        raise OSError(f"{folder} holds {len(ids)} of {len(wanted)} records of pass {name}: a worker ended early, or this "
-                      "machine does not see its last files yet; run the same command again to go on")  # fmt: skip
+    held = Shards(folder).of(wanted, f"records of pass {name}")
     targets = TARGETS[name]
     sums = held["nll_sum"].combine_chunks().flatten().to_numpy().reshape(-1, len(targets))
     tokens = held["tokens"].combine_chunks().flatten().to_numpy().reshape(-1, len(targets))
