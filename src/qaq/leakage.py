@@ -16,7 +16,7 @@ from qaq.data.leakage import TEXTS, VERSION, Tests, among, find, leak
 from qaq.evaluate import benchmark
 from qaq.export import gather
 from qaq.job import Job
-from qaq.tables import LEAKAGE, conform, digest_of_ids, read, write
+from qaq.tables import LEAKAGE, conform, digest_of, read, write
 
 KNOWN = ("humaneval", "mbpp")
 _WORST = 20  # tasks of each benchmark and part whose texts are shown
@@ -78,7 +78,7 @@ def measure(job: Job, examples: Path, data: pa.Table, selection: pa.Table) -> di
 
 def _found(job: Job, name: str, examples: Path, tests: Tests) -> pa.Table:
     """The grams of the tests that each pair holds: looked for once, whatever is then selected."""
-    inputs = {"examples": digest_of_ids(read(examples, ["id"])["id"].to_pylist()), "tests": tests.digest}
+    inputs = {"examples": digest_of(examples), "tests": tests.digest}
     made = job.store.entry("leakage", VERSION, {"text": tests.text}, inputs,
                            lambda out: write(find(examples, tests), out / "found.parquet"))  # fmt: skip
     return read(job.keep(f"leakage_{name}", made).path / "found.parquet")

@@ -19,7 +19,7 @@ from qaq.progress import Progress
 from qaq.shards import Shards
 from qaq.signals.settings import SCHEMAS
 from qaq.store import Entry, fingerprint
-from qaq.tables import SIGNALS, digest_of_ids, read, write
+from qaq.tables import SIGNALS, digest_of, digest_of_ids, read, write
 
 # Of what a model is asked: models and query sets count by their contents, and how tests are run is no part of writing them.
 _NO_PART = ("model", "queries", "seconds", "memory_mb", "require_isolation")
@@ -77,20 +77,11 @@ def _complexity(job: Job, examples: Path) -> Entry:
     if job.cfg["data"]["turns"] != "every":
         return _by_model(job, "complexity", examples)
     settings = job.cfg["data"]
-    source = {
-        "data": job.result["keys"]["data"]
-    }  # a pair's id does not tell where its turns begin, so no other data meets these
+    # A pair's id does not tell where its turns begin, so no other data meets these.
+    source = {"data": job.result["keys"]["data"]}
     turns = job.store.entry("turns", VERSIONS["turns"], {}, source,
                             lambda out: data.write_turns(examples, settings, out / "pairs.parquet"))  # fmt: skip
     return _by_model(job, "complexity", turns.path / "pairs.parquet", {"turns": turns.key})
-
-
-def _embedding(job: Job, examples: Path) -> Entry:
-    return _by_model(job, "embedding", examples)
-
-
-def _scar(job: Job, examples: Path) -> Entry:
-    return _by_model(job, "scar", examples)
 
 
 def _rds(job: Job, examples: Path) -> Entry:
@@ -135,10 +126,7 @@ def _quality(job: Job, examples: Path) -> Entry:
 
         with Progress("quality", len(left), "pairs") as progress:
             held.take(ids, pieces, judged)
-        found = held.read()
-        quality, verdicts = module.told(
-            found.take(pc.index_in(answers["id"].combine_chunks(), found["id"].combine_chunks()))
-        )
+        quality, verdicts = module.told(held.of(answers["id"].combine_chunks()))
         write(quality, out / "quality.parquet")
         write(verdicts, out / "test_verdicts.parquet")
 
@@ -151,14 +139,14 @@ def _query_length(job: Job, examples: Path) -> Entry:
         words = [len(query.split()) for query in table["query"].to_pylist()]
         write(pa.table({"id": table["id"], "query_words": pa.array(words, pa.int32())}), out / "query_length.parquet")
 
-    entry = job.store.entry("query_length", VERSIONS["query_length"], {}, {"examples": _digest(examples)}, build)
+    entry = job.store.entry("query_length", VERSIONS["query_length"], {}, {"examples": digest_of(examples)}, build)
     return _keep(job, "query_length", entry)
 
 
 def versions(names: tuple[str, ...]) -> dict[str, int]:
     """Of what makes the signals `names`."""
-    made = [*names, *(["unit_tests"] if "quality" in names else [])]
-    return {name: VERSIONS[name] if name in VERSIONS else signals.module(name).VERSION for name in made}
+    made = {*names, *signals.by_model(names)}
+    return {name: VERSIONS[name] if name in VERSIONS else signals.module(name).VERSION for name in sorted(made)}
 
 
 def _by_model(job: Job, name: str, pairs: Path, more: dict[str, str] | None = None,
@@ -166,11 +154,11 @@ def _by_model(job: Job, name: str, pairs: Path, more: dict[str, str] | None = No
     """What a model says of `pairs`, shared between the workers; `more` determines it too, `files` are for the worker."""
     module, settings, inputs = signals.module(name), job.cfg["signals"][name], more or {}
     how, folder, model = _asked(job, name, inputs)
-    ids = read(pairs, ["id"])["id"].combine_chunks()
+    ids = read(pairs, ["id"])["id"].to_pylist()
 
     def build(out: Path) -> None:
         held = Shards(folder, module.SCHEMA, module.WHAT)
-        if len(held.missing(ids.to_pylist())):
+        if len(held.missing(ids)):
             request = {
                 "signal": name,
                 "settings": settings,
@@ -182,11 +170,10 @@ def _by_model(job: Job, name: str, pairs: Path, more: dict[str, str] | None = No
                 "model": str(model.directory()),
                 "characters_per_shard": job.cfg["signals"]["characters_per_shard"],
             }
-            job.workers("qaq.signals", request, lambda: len(held.missing(ids.to_pylist())))
-        table = held.read()
-        write(table.take(pc.index_in(ids, table["id"].combine_chunks())), out / f"{name}.parquet")
+            job.workers("qaq.signals", request, lambda: len(held.missing(ids)))
+        write(held.of(pa.array(ids)), out / f"{name}.parquet")
 
-    inputs_of = {**inputs, "model": model.key, "examples": digest_of_ids(ids.to_pylist())}
+    inputs_of = {**inputs, "model": model.key, "examples": digest_of_ids(ids)}
     return _keep(job, name, job.store.entry(name, module.VERSION, how, inputs_of, build))
 
 
@@ -212,15 +199,11 @@ def _keep(job: Job, name: str, entry: Entry) -> Entry:
     return job.keep(name, entry)
 
 
-def _digest(examples: Path) -> str:
-    return digest_of_ids(read(examples, ["id"])["id"].to_pylist())
-
-
 _MAKERS: dict[str, Callable[[Job, Path], Entry]] = {
     "complexity": _complexity,
     "quality": _quality,
-    "embedding": _embedding,
+    "embedding": lambda job, examples: _by_model(job, "embedding", examples),
     "query_length": _query_length,
-    "scar": _scar,
+    "scar": lambda job, examples: _by_model(job, "scar", examples),
     "rds": _rds,
 }

@@ -22,24 +22,20 @@ _AT_LEAST_ONE_OR_NULL = ("data.limit", "evaluate.limit", "scorer.max_length", "s
                          *(f"signals.{name}.tokens_per_batch" for name in ("complexity", "embedding", "scar", "rds")),
                          *(f"signals.{name}.max_length" for name in ("complexity", "embedding", "rds")))  # fmt: skip
 
+_OR_NONE = "give a similarity in (0, 1], or null"
+_SIMILARITIES = {"data.near_duplicates": _OR_NONE, "data.decontaminate": _OR_NONE, "leakage.threshold": "give a similarity in (0, 1]",
+                 "signals.rds.queries.near_duplicates": _OR_NONE}  # fmt: skip
+
 
 def check(cfg: DictConfig) -> None:
     """Refuse, before any work, values no stage could use. ValueError names the option, the value and the way out."""
     _check_stages(list(cfg.stages))
     _check_budget(cfg.budget)
     _in_range("data.noise", cfg.data.noise, 0, 1)
-    for option in (
-        "data.near_duplicates",
-        "data.decontaminate",
-        "leakage.threshold",
-        "signals.rds.queries.near_duplicates",
-    ):
+    for option, way_out in _SIMILARITIES.items():
         value = OmegaConf.select(cfg, option)
         if value is not None and not 0 < value <= 1:
-            raise ValueError(
-                f"{option}={value}: give a similarity in (0, 1]"
-                + (", or null" if option != "leakage.threshold" else "")
-            )
+            raise ValueError(f"{option}={value}: {way_out}")
     _in_range("train.warmup", cfg.train.warmup, 0, 1)
     _in_range("train.weight_decay", cfg.train.weight_decay, 0, 1)
     if cfg.train.adapter is not None:

@@ -153,7 +153,7 @@ def _check_rooms(cfg: DictConfig, ahead: str | None) -> None:
         values["scorer"]["model"],
         values["scorer"]["weak"],
         values["target"],
-        *signals.specs(asked, values["signals"]),
+        *(values["signals"][name]["model"] for name in signals.by_model(asked)),
     ):
         if spec and not (ahead and str(spec["path"]).startswith(f"{ahead}/")):
             models.check(spec)

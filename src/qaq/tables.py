@@ -152,6 +152,11 @@ def digest_of_ids(ids: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
 
 
+def digest_of(examples: Path) -> str:
+    """`digest_of_ids` of a file of EXAMPLES."""
+    return digest_of_ids(read(examples, ["id"])["id"].to_pylist())
+
+
 def write(table: pa.Table, path: Path) -> None:
     """Parquet; the caller puts `path` inside a directory that the store renames when complete."""
     pq.write_table(table, path, compression="zstd")

@@ -23,11 +23,10 @@ def module(name: str) -> ModuleType:
     return importlib.import_module(f"qaq.signals.{name}")
 
 
-def specs(names: tuple[str, ...], settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """The models that the signals `names` ask."""
-    sections = {"quality": "unit_tests", "query_length": None}
-    asked = [sections.get(name, name) for name in names]
-    return [settings[name]["model"] for name in asked if name]
+def by_model(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Of the signals `names`, and those they stand on, the ones that a model makes: a section of the settings each."""
+    stands_on = {"quality": ("unit_tests",), "query_length": ()}
+    return tuple(one for name in names for one in stands_on.get(name, (name,)))
 
 
 def talks(name: str, settings: dict[str, Any]) -> bool:
@@ -37,18 +36,15 @@ def talks(name: str, settings: dict[str, Any]) -> bool:
 
 def _check_questions(names: tuple[str, ...], settings: dict[str, Any]) -> None:
     """ValueError for a prompt that leaves out what it is about, and for digits that make no scale."""
-    asked, shown = settings["complexity"]["prompt"], settings["unit_tests"]["prompt"]
-    if "complexity" in names and asked.count("{query}") != 1:
-        raise ValueError(
-            f"signals.complexity.prompt holds {asked.count('{query}')} times {{query}}, it has to once: {asked!r}"
-        )
+    complexity, shown = settings["complexity"], settings["unit_tests"]["prompt"]
+    if "complexity" in names:
+        module("complexity").check_prompt(complexity["prompt"])
     if "quality" in names and "{answer}" not in shown:
         raise ValueError(f"signals.unit_tests.prompt does not hold {{answer}}, what the tests are for: {shown!r}")
-    digits, weights = settings["complexity"]["digits"], settings["complexity"]["weights"]
+    digits = complexity["digits"]
     if len(set(digits)) < 2 or len(set(digits)) < len(digits) or not set(digits) <= {*range(10)}:
         raise ValueError(f"signals.complexity.digits={digits}: give two or more different ones of 0 to 9")
-    if weights is not None and len(weights) != len(digits):
-        raise ValueError(f"signals.complexity has {len(digits)} digits and {len(weights)} weights: a digit has one")
+    module("complexity").weights_of(complexity)
 
 
 def check(names: tuple[str, ...], settings: dict[str, Any]) -> None:

@@ -85,6 +85,22 @@ class Prompt:
         return query[: min(pieces["offset_mapping"][kept - 1][1], len(query) - 1)]
 
 
+def check_prompt(text: str) -> None:
+    """ValueError unless it says once where the query goes."""
+    if text.count("{query}") != 1:
+        raise ValueError(
+            f"signals.complexity.prompt holds {text.count('{query}')} times {{query}}, it has to once: {text!r}"
+        )
+
+
+def weights_of(settings: dict[str, Any]) -> list[float]:
+    """What each digit counts: itself where no weights are given. ValueError unless there are as many."""
+    digits, weights = settings["digits"], settings["weights"]
+    if weights is not None and len(weights) != len(digits):
+        raise ValueError(f"signals.complexity has {len(digits)} digits and {len(weights)} weights: a digit has one")
+    return weights or digits
+
+
 def load(request: dict[str, Any]) -> Callable[[pa.Table], pa.Table]:
     """`request`: model (directory), settings, device. ValueError for a prompt, digits or a model that cannot be used so."""
     from qaq.signals.reading import Reader, limit
@@ -92,11 +108,7 @@ def load(request: dict[str, Any]) -> Callable[[pa.Table], pa.Table]:
     settings = request["settings"]
     model, tokenizer = models.load(Path(request["model"]), settings["dtype"], models.device(request["device"]))
     prompt = _prompt(tokenizer, settings, limit(model, settings["max_length"]))
-    weights = settings["weights"] or settings["digits"]
-    if len(weights) != len(settings["digits"]):
-        raise ValueError(
-            f"signals.complexity has {len(settings['digits'])} digits and {len(weights)} weights: a digit has one"
-        )
+    weights = weights_of(settings)
     tokens = prompt.digits(settings["digits"])
     _check(model, prompt.rows(["x"])[0][0])
     reader = Reader(model.get_decoder(), tokenizer.pad_token_id, settings["tokens_per_batch"], "complexity")
@@ -106,10 +118,7 @@ def load(request: dict[str, Any]) -> Callable[[pa.Table], pa.Table]:
 
 def _prompt(tokenizer: Any, settings: dict[str, Any], longest: int) -> Prompt:
     text = settings["prompt"]
-    if text.count("{query}") != 1:
-        raise ValueError(
-            f"signals.complexity.prompt holds {text.count('{query}')} times {{query}}, it has to once: {text!r}"
-        )
+    check_prompt(text)
     if settings["chat"]:
         text = chat.frame(tokenizer, None).prompt(text)
     before, after = text.split("{query}")
