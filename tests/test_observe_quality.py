@@ -97,7 +97,7 @@ def test_a_kill_among_the_tests_and_a_longer_file_cost_no_answer_that_was_judged
 
 def test_a_query_set_that_cannot_be_read_is_told_before_anything_is_scored(tmp_path):
     queries = {"path": str(tmp_path / "none.jsonl"), "id": None, "name": "query_set", "turns": "first", "limit": None, "query": None,
-               "answer": None, "input": None, "noise": 0, "near_duplicates": None, "decontaminate": None, "seed": 0}  # fmt: skip
+               "answer": None, "input": None, "noise": 0, "near_duplicates": None, "decontaminate": None, "held_out": 0.0, "seed": 0}  # fmt: skip
     cfg = {"selector": {"name": "rds"}, "stages": ["load", "score", "select"], "signals": {"rds": {"queries": queries}}}
     with pytest.raises(ValueError, match="signals.rds.queries in place of data: .*none.jsonl: there is no such file"):
         observe.ready(Played(cfg, tmp_path, Store(tmp_path / "store"), tracker=None, result={}))

@@ -1,7 +1,7 @@
 """CHECKPOINTS -> RESULTS and COMPARISONS: every tuned model and its base on the benchmark, and how they differ.
 
 What a model said and what came of it are kept apart, so that grading again does not generate again. The tables of each model
-lie in the run's directory: verdicts_NAME, solutions_NAME and likelihood_NAME.parquet.
+lie in the run's directory: verdicts_NAME, solutions_NAME, likelihood_NAME and held_out_NAME.parquet.
 """
 
 import json
@@ -10,35 +10,40 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from qaq import evaluate, score
 from qaq.evaluate import Measured
 from qaq.job import Job
 from qaq.store import Entry, fingerprint
-from qaq.tables import COMPARISONS, RESULTS, conform, read, write
+from qaq.tables import COMPARISONS, RESULTS, VERDICTS, conform, digest_of, read, write
 
 # Raised when what a part makes changes; part of every key.
-VERSIONS = {"solutions": 2, "truth": 1, "verdicts": 2, "calibration": 2}
+VERSIONS = {"solutions": 2, "truth": 1, "verdicts": 2, "calibration": 2, "held_out": 1}
 
 
-def assess(job: Job, checkpoints: dict[int, Entry]) -> None:
-    """The benchmark for the tuned models and, once per model, for the base they came from."""
+def assess(job: Job, checkpoints: dict[int, Entry], held_out: Path | None) -> None:
+    """The benchmark for the tuned models and, once per model, for the base they came from; and what they make of the pairs
+    that were set aside (a file of EXAMPLES)."""
     label, settings = job.cfg["selector"]["name"], job.cfg["evaluate"]
     job.result["evaluated"] = []
     job.result["partial"] = evaluate.partial(settings)
     job.result["evaluation"] = {"tasks": {**evaluate.identity(settings), "asked": evaluate.asking_identity(settings)},
                                 "grading": evaluate.grading_identity(settings)}  # fmt: skip
     with job.tracker.stage("evaluate") as records:
-        truth, base = _truth(job), []
+        truth, base = _truth(job) if settings["samples"] else None, []
         if settings["baseline"]:
             model = job.model("target", job.cfg["target"])
-            base = [_measure(job, truth, "evaluate_base", model.directory, model.key, "base", None)]
+            base = [_measure(job, truth, held_out, "evaluate_base", model.directory, model.key, "base", None)]
         tuned = {}
         for seed, checkpoint in checkpoints.items():
             name = "evaluate" if len(checkpoints) == 1 else f"evaluate_seed{seed}"
             tuned[seed] = _measure(
-                job, truth, name, lambda made=checkpoint: made.path / "model", checkpoint.key, label, seed
+                job, truth, held_out, name, lambda made=checkpoint: made.path / "model", checkpoint.key, label, seed
             )
-        job.result["calibration"] = _calibrate(job, truth)
+        if truth:
+            job.result["calibration"] = _calibrate(job, truth)
         job.result |= _judged(job, base, tuned)
         records.log_all(job.result["values"] + job.result["comparisons"])
 
@@ -61,9 +66,9 @@ def _judged(job: Job, base: list[Measured], tuned: dict[int, Measured]) -> dict[
     }
 
 
-def _measure(job: Job, truth: Entry, stage: str, model: Callable[[], Path], key: str, label: str,
-             seed: int | None) -> Measured:  # fmt: skip
-    """The tables of one model, trained with `seed`."""
+def _measure(job: Job, truth: Entry | None, held_out: Path | None, stage: str, model: Callable[[], Path], key: str,
+             label: str, seed: int | None) -> Measured:  # fmt: skip
+    """The tables of one model, trained with `seed`. Without `truth` nothing is asked and nothing graded."""
     settings = job.cfg["evaluate"]
     what, keyed = evaluate.asking_identity(settings), {"model": key}
     # The replies of a generation that was stopped; none with other settings may meet them.
@@ -71,7 +76,11 @@ def _measure(job: Job, truth: Entry, stage: str, model: Callable[[], Path], key:
 
     def generate(out: Path) -> None:
         request = {"model": str(model()), "settings": settings}
-        job.workers("qaq.evaluate.generate", {**request, "shards": str(work)}, evaluate.left(work, settings))
+        ask = {**request, "shards": str(work)}
+        if truth:
+            job.workers("qaq.evaluate.generate", ask, evaluate.left(work, settings))
+        else:  # the canonical solutions in the model's own words, and no replies
+            job.worker("qaq.evaluate.generate", ask)
         evaluate.collect(work, settings, out)
         _score_canonical(job, request, label, out)
 
@@ -83,27 +92,63 @@ def _measure(job: Job, truth: Entry, stage: str, model: Callable[[], Path], key:
     said = job.store.entry("solutions", VERSIONS["solutions"], what, keyed, generate)
     shutil.rmtree(work, ignore_errors=True)
     job.keep(f"{stage}_solutions", said)
-    entry = job.store.entry(
-        "verdicts", VERSIONS["verdicts"], _grading(settings), {"solutions": said.key, "truth": truth.key}, grade
-    )
-    job.keep(stage, entry)
-    measured = Measured(read(entry.path / "verdicts.parquet"), read(said.path / "solutions.parquet"),
-                        read(said.path / "likelihood.parquet"))  # fmt: skip
+    verdicts = VERDICTS.columns.empty_table()
+    if truth:
+        inputs = {"solutions": said.key, "truth": truth.key}
+        entry = job.store.entry("verdicts", VERSIONS["verdicts"], _grading(settings), inputs, grade)
+        verdicts = read(job.keep(stage, entry).path / "verdicts.parquet")
+    measured = Measured(verdicts, read(said.path / "solutions.parquet"), read(said.path / "likelihood.parquet"),
+                        _read_held_out(job, held_out, stage, model, key) if held_out else None)  # fmt: skip
     name = f"{label}{stage.removeprefix('evaluate').removeprefix('_base')}"
     for table, rows in measured._asdict().items():
-        job.write(f"{table}_{name}", rows)
+        if rows is not None:
+            job.write(f"{table}_{name}", rows)
     job.result["evaluated"].append({"selector": label, "train_seed": seed, "name": name})
     return measured
 
 
 def _score_canonical(job: Job, request: dict[str, Any], label: str, out: Path) -> None:
-    """How likely the model finds the benchmark's own solutions: read by the scorer's engine, in evaluate's dtype."""
+    """How likely the model finds the benchmark's own solutions."""
+    read_by = {"model": request["model"], "name": label, "settings": _reading(job)}
+    texts = out / "canonical.parquet"
+    write(
+        _likelihood(job, read_by, "continuation", {"continuations": str(texts)}, texts, out), out / "likelihood.parquet"
+    )
+
+
+def _read_held_out(job: Job, pairs: Path, stage: str, model: Callable[[], Path], key: str) -> pa.Table:
+    """LIKELIHOOD of the held-out answers, given their queries: exactly their tokens, in the conversation that training uses."""
+    how = {
+        **_reading(job),
+        "passes": ["forward"],
+        "protocol": "exact",
+        "system_prompt": job.cfg["train"]["system_prompt"],
+    }
+
+    def build(out: Path) -> None:
+        settings = {**how, "reverse_instruction": job.cfg["scorer"]["reverse_instruction"]}  # asked for, and not read
+        read_by = {"model": str(model()), "name": "held out", "settings": settings}
+        found = _likelihood(job, read_by, "forward", {"examples": str(pairs)}, pairs, out)
+        write(found.filter(pc.equal(found["target"], "answer")), out / "likelihood.parquet")
+
+    determining = {name: how[name] for name in ("protocol", "system_prompt", "dtype")}
+    made = job.store.entry(
+        "held_out", VERSIONS["held_out"], determining, {"model": key, "pairs": digest_of(pairs)}, build
+    )
+    return read(job.keep(f"{stage}_held_out", made).path / "likelihood.parquet")
+
+
+def _reading(job: Job) -> dict[str, Any]:
+    """Settings of the scorer's engine, in evaluate's dtype."""
     knobs = {name: job.cfg["scorer"][name] for name in ("tokens_per_batch", "tokens_per_shard")}
-    ask = {**request, "name": label, "settings": {"dtype": request["settings"]["dtype"], "max_length": None, **knobs}}
-    job.worker("qaq.score.tokenise", {**ask, "continuations": str(out / "canonical.parquet"), "out": str(out)})
-    job.worker("qaq.score", {**ask, "passes": ["continuation"], "texts": str(out), "shards": str(out / "shards")})
-    ids = read(out / "canonical.parquet", ["id"])["id"].to_pylist()
-    write(score.likelihood(out / "shards", ["continuation"], ids, label), out / "likelihood.parquet")
+    return {"dtype": job.cfg["evaluate"]["dtype"], "max_length": None, **knobs}
+
+
+def _likelihood(job: Job, read_by: dict[str, Any], name: str, texts: dict[str, str], ids: Path, out: Path) -> pa.Table:
+    """LIKELIHOOD of one pass over `texts`, by the scorer's engine; `ids`: the Parquet file that lists them."""
+    job.worker("qaq.score.tokenise", {**read_by, **texts, "out": str(out)})
+    job.worker("qaq.score", {**read_by, "passes": [name], "texts": str(out), "shards": str(out / "shards")})
+    return score.likelihood(out / "shards", [name], read(ids, ["id"])["id"].to_pylist(), read_by["name"])
 
 
 def _truth(job: Job) -> Entry:
@@ -146,7 +191,8 @@ def _result_row(job: Job, label: str, seed: int | None, pooled: int, row: dict[s
 
 def _of_model(job: Job, label: str, seed: int | None, pooled: int, row: dict[str, Any]) -> dict[str, Any]:
     """`row` with which model it is of, and its benchmark marked where evaluate.limit leaves tasks out."""
-    return {**row, "benchmark": row["benchmark"] + job.result["partial"], "run": _run_name(job, label, seed, pooled),
+    part = "" if row["benchmark"] == evaluate.HELD_OUT else job.result["partial"]
+    return {**row, "benchmark": row["benchmark"] + part, "run": _run_name(job, label, seed, pooled),
             "selector": label, "train_seed": seed, "pooled": pooled}  # fmt: skip
 
 

@@ -123,7 +123,8 @@ def _stages(job: Job) -> None:
         return
     checkpoints = fine_tune(job, examples, subset, metrics.num_rows)
     if "evaluate" in wanted:
-        assess.assess(job, checkpoints)
+        held_out = examples.with_name("held_out.parquet") if job.cfg["data"]["held_out"] else None
+        assess.assess(job, checkpoints, held_out)
 
 
 def load(job: Job) -> Path:
@@ -137,13 +138,20 @@ def load(job: Job) -> Path:
                                 lambda out: data.load(settings, out, tests))  # fmt: skip
         job.keep("load", entry)
         counts = json.loads((entry.path / "counts.json").read_text())
-        job.result["counts"] |= {"rows": counts["rows"], "kept": counts["kept"], "quarantined": counts["quarantined"]}
+        told = [name for name in ("rows", "kept", "quarantined", "held_out") if name in counts]
+        job.result["counts"] |= {name: counts[name] for name in told}
         records.log(counts)
     shutil.copyfile(entry.path / "quarantine.jsonl", job.dir / "quarantine.jsonl")
     _link(job.dir / "examples.parquet", entry.path / "examples.parquet")
+    if "held_out" in counts:
+        _link(job.dir / "held_out.parquet", entry.path / "held_out.parquet")
     if counts["system_turn"]:
         log.warning("load: %(system_turn)d records have a system turn; it stays in the record and is not read", counts)
-    log.info("load: %(rows)d rows = %(kept)d kept + %(quarantined)d quarantined", counts)
+    log.info(
+        "load: %d rows = %s",
+        counts["rows"],
+        " + ".join(f"{counts[name]} {name.replace('_', ' ')}" for name in told[1:]),
+    )
     return entry.path / "examples.parquet"
 
 

@@ -11,7 +11,6 @@ from qaq.sections import Dtype
 
 _POSITIVE = ("train.epochs", "train.max_length", "train.micro_batch_size", "train.save_steps", "train.keep_checkpoints",
              "evaluate.max_new_tokens", "evaluate.seconds", "evaluate.memory_mb", "evaluate.batch_size", "evaluate.workers",
-             "evaluate.samples",
              "signals.characters_per_shard", "signals.unit_tests.count", "signals.unit_tests.max_new_tokens",
              "signals.unit_tests.batch_size", "signals.unit_tests.seconds", "signals.unit_tests.memory_mb",
              "signals.unit_tests.workers", "signals.scar.max_length",
@@ -32,6 +31,8 @@ def check(cfg: DictConfig) -> None:
     _check_stages(list(cfg.stages))
     _check_budget(cfg.budget)
     _in_range("data.noise", cfg.data.noise, 0, 1)
+    if not 0 <= cfg.data.held_out < 1:
+        raise ValueError(f"data.held_out={cfg.data.held_out}: give a share in [0, 1)")
     for option, way_out in _SIMILARITIES.items():
         value = OmegaConf.select(cfg, option)
         if value is not None and not 0 < value <= 1:
@@ -42,6 +43,10 @@ def check(cfg: DictConfig) -> None:
         _in_range("train.adapter.dropout", cfg.train.adapter.dropout, 0, 1)
     if cfg.train.max_grad_norm < 0:
         raise ValueError(f"train.max_grad_norm={cfg.train.max_grad_norm}: give a number above 0, or 0 for no limit")
+    if cfg.evaluate.samples < 0:
+        raise ValueError(
+            f"evaluate.samples={cfg.evaluate.samples}: give a number above 0, or 0 to measure likelihoods only"
+        )
     _in_range("estimate.flops_share", cfg.estimate.flops_share, 0.01, 1)
     _in_range("estimate.bandwidth_share", cfg.estimate.bandwidth_share, 0.01, 1)
     for room in ("evaluate", "signals.unit_tests"):

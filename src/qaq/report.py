@@ -100,7 +100,9 @@ def summary(result: dict[str, Any]) -> str:
     """The tables at the end of one run."""
     counts, parts = result["counts"], []
     facts = [
-        [name.replace("_", " "), counts[name]] for name in ("rows", "kept", "quarantined", "selected") if name in counts
+        [name.replace("_", " "), counts[name]]
+        for name in ("rows", "kept", "quarantined", "held_out", "selected")
+        if name in counts
     ]
     facts += [[f"seconds: {name}", f"{value:.1f}{' (from the store)' if result['reused'].get(name) else ''}"]
               for name, value in result["seconds"].items()]  # fmt: skip

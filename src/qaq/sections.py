@@ -112,6 +112,7 @@ class DataConfig:
     limit: int | None = MISSING
     near_duplicates: float | None = MISSING
     decontaminate: float | None = MISSING
+    held_out: float = MISSING
     seed: int = MISSING
     noise: float = MISSING
     noise_kinds: list[str] = MISSING

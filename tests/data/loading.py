@@ -6,7 +6,7 @@ from pathlib import Path
 from qaq import data, tables
 
 BASE = {"name": "jsonl", "path": None, "id": None, "revision": None, "subset": None, "split": None, "query": None,
-        "answer": None, "input": None, "turns": "first", "limit": None, "near_duplicates": None, "decontaminate": None, "seed": 0, "noise": 0.0,
+        "answer": None, "input": None, "turns": "first", "limit": None, "near_duplicates": None, "decontaminate": None, "held_out": 0.0, "seed": 0, "noise": 0.0,
         "noise_kinds": ["swapped", "echo", "invented", "cut"]}  # fmt: skip
 
 

@@ -171,7 +171,7 @@ def test_a_system_turn_is_no_part_of_the_pair_and_is_counted(tmp_path):
     )
     settings = {"name": "jsonl", "path": str(tmp_path / "f.jsonl"), "id": None, "revision": None, "subset": None,
                 "split": None, "query": None, "answer": None, "input": None, "turns": "first", "limit": None, "seed": 0,
-                "near_duplicates": None, "decontaminate": None, "noise": 0.0, "noise_kinds": ["cut"]}  # fmt: skip
+                "near_duplicates": None, "decontaminate": None, "held_out": 0.0, "noise": 0.0, "noise_kinds": ["cut"]}  # fmt: skip
     (tmp_path / "out").mkdir()
     counts = data.load(settings, tmp_path / "out")
     assert (counts["kept"], counts["quarantined"], counts["system_turn"]) == (1, 1, 1)  # the same pair: a duplicate

@@ -1,16 +1,17 @@
-"""A source becomes EXAMPLES: every record is either kept as a pair or listed in quarantine.jsonl with its reason.
+"""A source becomes EXAMPLES: every record is kept as a pair, set aside as one, or listed in quarantine.jsonl with its reason.
 
 A record's row is its 0-based position in the source (of JSONL: among the lines that are not blank). Two records are
 duplicates if query and answer are the same text; the first is kept. One pass, in row groups: beside a row group only
 the 64-bit ids of the kept pairs are in memory.
 """
 
+import hashlib
 import json
 import logging
 import platform
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import compress, islice
 from pathlib import Path
@@ -46,7 +47,9 @@ def identity(settings: dict[str, Any], tests: leakage.Tests | None = None) -> di
         options["near_duplicates"] = settings["near_duplicates"]
     if settings["decontaminate"]:
         options |= {"decontaminate": settings["decontaminate"], "tests": _given(tests).digest}
-    if settings["noise"] or kind == "stdlib":
+    if settings["held_out"]:
+        options["held_out"] = settings["held_out"]
+    if settings["noise"] or settings["held_out"] or kind == "stdlib":
         options["seed"] = settings["seed"]
     if kind == "stdlib":
         return {"python": platform.python_version(), **options}
@@ -65,7 +68,9 @@ def _given(tests: leakage.Tests | None) -> leakage.Tests:
 def load(settings: dict[str, Any], out: Path, tests: leakage.Tests | None = None) -> dict[str, Any]:
     """Write examples.parquet, quarantine.jsonl and counts.json into `out`; return the counts. `tests`: see `identity`.
 
-    counts: rows = kept + quarantined; by_reason; multi_turn = kept records of more than one user turn; system_turn =
+    With `held_out`, held_out.parquet has the share of the pairs that is set aside, EXAMPLES too, before any noise.
+
+    counts: rows = kept + quarantined (+ held_out); by_reason; multi_turn = kept records of more than one user turn; system_turn =
     kept records with a system turn, which stays in the record and is no part of the pair; shape = kept
     records per pair of fields; near_duplicates = the first few of them; noise = rows per kind, where `noise` is above 0.
     ValueError if nothing is kept.
@@ -81,6 +86,8 @@ def load(settings: dict[str, Any], out: Path, tests: leakage.Tests | None = None
     shown = _without_near_duplicates(cleaning, settings["near_duplicates"]) if settings["near_duplicates"] else {}
     if settings["decontaminate"]:
         _without_leaks(cleaning, _given(tests), settings["decontaminate"])
+    if settings["held_out"]:
+        shown["held_out"] = cleaning.set_aside(settings["held_out"], settings["seed"])
     counts = {**cleaning.counts(), **shown}
     log.info("%s: %d records, %d kept, %d quarantined %s", what, *(counts[k] for k in ("rows", "kept", "quarantined")),
              counts["by_reason"] or "")  # fmt: skip
@@ -199,27 +206,45 @@ class _Cleaning:
     def counts(self) -> dict[str, Any]:
         """The counts so far."""
         quarantined, shapes = sum(self.reasons.values()), Counter(shape for shape, _, _ in self.traits)
-        return {"rows": self.rows, "kept": self.rows - quarantined, "quarantined": quarantined,
+        return {"rows": self.rows, "kept": len(self.traits), "quarantined": quarantined,
                 "by_reason": dict(self.reasons.most_common()), "multi_turn": sum(multi for _, multi, _ in self.traits),
                 "system_turn": sum(system for _, _, system in self.traits), "shape": dict(shapes.most_common())}  # fmt: skip
 
     def withdraw(self, kind: str, reasons: Mapping[str, str]) -> None:
         """Take kept pairs out of examples.parquet again and into the quarantine: id -> reason, of one `kind`."""
-        scratch, stays = self.examples.with_suffix(".thinned"), []
-        with (
-            pq.ParquetWriter(scratch, EXAMPLES.columns, compression="zstd") as writer,
-            (self.out / "quarantine.jsonl").open("a", encoding="utf-8") as quarantine,
-        ):
-            for batch in pq.ParquetFile(self.examples).iter_batches(_ROW_GROUP):
-                goes = pc.is_in(batch["id"], value_set=pa.array(list(reasons), pa.string()))
-                for row in batch.filter(goes).select(["id", "row", "record"]).to_pylist():
+        with (self.out / "quarantine.jsonl").open("a", encoding="utf-8") as quarantine:
+            for batch in self._taken_out(reasons):
+                for row in batch.select(["id", "row", "record"]).to_pylist():
                     line = {"row": row["row"], "reason": reasons[row["id"]], "record": json.loads(row["record"])}
                     quarantine.write(_line(line) + "\n")
+        self.reasons[kind] += len(reasons)
+
+    def set_aside(self, share: float, seed: int) -> int:
+        """Move a share of the kept pairs from examples.parquet to held_out.parquet; how many. ValueError if either is then empty.
+
+        Drawn by the digest of seed and id, so the order of the records does not matter.
+        """
+        ids = pq.read_table(self.examples, columns=["id"])["id"].to_pylist()
+        count = int(share * len(ids) + 0.5)
+        if not 0 < count < len(ids):
+            raise ValueError(f"data.held_out={share} sets {count} of {len(ids)} pairs aside: both parts need a pair")
+        ids.sort(key=lambda id: hashlib.sha256(f"held out {seed} {id}".encode()).digest())
+        with pq.ParquetWriter(self.out / "held_out.parquet", EXAMPLES.columns, compression="zstd") as writer:
+            for batch in self._taken_out(ids[:count]):
+                writer.write_batch(batch)
+        return count
+
+    def _taken_out(self, ids: Iterable[str]) -> Iterator[pa.RecordBatch]:
+        """Rewrite examples.parquet without `ids`; their rows, in its order. Complete once exhausted."""
+        scratch, stays, out = self.examples.with_suffix(".thinned"), [], pa.array(list(ids), pa.string())
+        with pq.ParquetWriter(scratch, EXAMPLES.columns, compression="zstd") as writer:
+            for batch in pq.ParquetFile(self.examples).iter_batches(_ROW_GROUP):
+                goes = pc.is_in(batch["id"], value_set=out)
+                yield batch.filter(goes)
                 writer.write_batch(batch.filter(pc.invert(goes)))
                 stays += pc.invert(goes).to_pylist()
         scratch.rename(self.examples)
         self.traits = list(compress(self.traits, stays))
-        self.reasons[kind] += len(reasons)
 
 
 def _line(row: dict[str, Any]) -> str:

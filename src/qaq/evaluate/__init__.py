@@ -17,12 +17,12 @@ from qaq.evaluate.benchmark import Task, at_hand, identity, partial, prompts, re
 from qaq.evaluate.grade import calibrate, grade
 from qaq.evaluate.grade import identity as grading_identity
 from qaq.evaluate.grade import warn as warn_of_calibration
-from qaq.evaluate.results import Measured, comparison, results
+from qaq.evaluate.results import HELD_OUT, Measured, comparison, results
 from qaq.evaluate.solutions import check, collect, left
 from qaq.evaluate.solutions import identity as asking_identity
 from qaq.evaluate.syntax import with_syntax
 from qaq.evaluate.truth import identity as truth_identity
 from qaq.evaluate.truth import make as ground_truth
 
-__all__ = ["Measured", "Task", "asking_identity", "at_hand", "calibrate", "check", "collect", "comparison", "grade", "grading_identity",
+__all__ = ["HELD_OUT", "Measured", "Task", "asking_identity", "at_hand", "calibrate", "check", "collect", "comparison", "grade", "grading_identity",
            "ground_truth", "identity", "left", "partial", "prompts", "ready", "results", "tasks", "truth_identity", "warn_of_calibration", "with_syntax"]  # fmt: skip

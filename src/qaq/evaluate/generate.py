@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from qaq import chat, decode, models, tables
-from qaq.evaluate import protocol, solutions
+from qaq.evaluate import benchmark, protocol, solutions
 from qaq.evaluate.benchmark import Task
 from qaq.evaluate.solutions import Unit
 from qaq.launch import request
@@ -40,9 +40,9 @@ def generate(request: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     units = solutions.units(settings)
     with room(folder, "replies"):
-        _tell(folder, asking, settings, [unit.task for unit in units if not unit.sample])
+        _tell(folder, asking, settings, benchmark.tasks(settings))
         load = functools.cache(lambda: LOADERS[settings["generator"]](request, asking))
-        if settings["generator"] != "transformers":
+        if units and settings["generator"] != "transformers":
             _check(request, folder, asking, units, load)
         _fill(solutions.replies(folder), asking, units, settings, load, "generate")
 

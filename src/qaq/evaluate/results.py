@@ -16,16 +16,19 @@ import pyarrow as pa
 from qaq.evaluate import statistics
 from qaq.evaluate.statistics import Estimate
 
+HELD_OUT = "held_out"  # in place of a benchmark's name: pairs of the data that were set aside
 PLUS = "_plus"  # of a benchmark's name: graded on EvalPlus's inputs too
 _KS = (5, 10, 100)  # of pass@k, where there are as many samples; Chen et al. 2021 give 10 and 100
 
 
 class Measured(NamedTuple):
-    """One model's tables: VERDICTS, SOLUTIONS, and LIKELIHOOD of the canonical solutions (id = task_id)."""
+    """One model's tables: VERDICTS and SOLUTIONS (empty where nothing was asked), LIKELIHOOD of the canonical solutions
+    (id = task_id), and of the held-out pairs' answers, where some were set aside."""
 
     verdicts: pa.Table
     solutions: pa.Table
     likelihood: pa.Table
+    held_out: pa.Table | None = None
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,10 @@ def results(benchmark: str, models: Sequence[Measured]) -> list[dict[str, Any]]:
     inputs come under its name, and its pass@1 on the original inputs under the shorter name.
     """
     tasks, rows = _tasks(models), []
-    for measure in _passing(benchmark):
+    for measure in _passing(benchmark, models):
         x_STN = measure.cells(models, tasks)
         rows += [_share(measure, x_STN), *_pass_at_more(measure.benchmark, x_STN)]
-    rows.append(_canonical(benchmark, models))
+    rows += [_nll_row(*text) for text in _texts(benchmark, models)]
     for measure in _signs(benchmark, models):
         x_STN = measure.cells(models, tasks)
         found = (
@@ -73,22 +76,24 @@ def comparison(benchmark: str, ours: Sequence[Measured], theirs: Sequence[Measur
     """
     both = [*ours, *theirs]
     tasks = _tasks(both)
-    rows = [_compared(measure, ours, theirs, tasks) for measure in [*_passing(benchmark), *_signs(benchmark, both)]]
-    rows.insert(len(_passing(benchmark)), _canonical_difference(benchmark, ours, theirs))
-    return rows
+    return [*(_compared(measure, ours, theirs, tasks) for measure in _passing(benchmark, both)),
+            *(_nll_difference(*text, len(ours)) for text in _texts(benchmark, both)),
+            *(_compared(measure, ours, theirs, tasks) for measure in _signs(benchmark, both))]  # fmt: skip
 
 
 def won_and_lost(benchmark: str, ours: Sequence[Measured], theirs: Sequence[Measured]) -> tuple[list[str], list[str]]:
     """The tasks that `ours` passes more often than `theirs`, and less often."""
     tasks = _tasks([*ours, *theirs])
-    passing = _passing(benchmark)[0]
+    passing = _passing(benchmark, ours)[0]
     less = _whole(passing.cells(ours, tasks), passing.cells(theirs, tasks))
     return [t for t, d in zip(tasks, less, strict=True) if d > 0], [
         t for t, d in zip(tasks, less, strict=True) if d < 0
     ]
 
 
-def _passing(benchmark: str) -> list[Measure]:
+def _passing(benchmark: str, models: Sequence[Measured]) -> list[Measure]:
+    if not models[0].verdicts.num_rows:
+        return []
     if not benchmark.endswith(PLUS):
         return [Measure(benchmark, "pass@1", 1, _passed)]
     return [Measure(benchmark, "pass@1", 1, _passed_plus), Measure(benchmark.removesuffix(PLUS), "pass@1", 1, _passed)]
@@ -96,6 +101,8 @@ def _passing(benchmark: str) -> list[Measure]:
 
 def _signs(benchmark: str, models: Sequence[Measured]) -> list[Measure]:
     """What moves before pass@1; syntax only where every solution was compiled."""
+    if not models[0].verdicts.num_rows:
+        return []
     compiled = not any(model.verdicts["compiles"].null_count for model in models)
     return [
         *([Measure(benchmark, "syntax_error", -1, _no_python)] if compiled else []),
@@ -188,26 +195,42 @@ def _pass_at_more(benchmark: str, x_STN: np.ndarray) -> list[dict[str, Any]]:
     return rows
 
 
-def _canonical(benchmark: str, models: Sequence[Measured]) -> dict[str, Any]:
-    """Nats per token over all tokens; tasks that did not fit the window are not scored."""
-    sums_ST, tokens_T = _nll(models)
+def _texts(benchmark: str, models: Sequence[Measured]) -> list[tuple[str, str, list[pa.Table]]]:
+    """What the models read, right answers all: (benchmark, metric, each model's LIKELIHOOD)."""
+    texts = [(benchmark, "canonical_nll", [model.likelihood for model in models])]
+    if (held_out := [model.held_out for model in models if model.held_out is not None]) and len(held_out) == len(
+        models
+    ):
+        texts.append((HELD_OUT, "answer_nll", held_out))
+    return texts
+
+
+def _nll_row(benchmark: str, metric: str, read: Sequence[pa.Table]) -> dict[str, Any]:
+    """Nats per token over all tokens; texts that did not fit the window are not scored."""
+    sums_ST, tokens_T = _nll(read)
     found = statistics.mean(statistics.per_token(sums_ST, tokens_T)) if len(tokens_T) else None
-    return _row(benchmark, "canonical_nll", found, len(tokens_T))
+    return _row(benchmark, metric, found, len(tokens_T))
 
 
-def _canonical_difference(benchmark: str, ours: Sequence[Measured], theirs: Sequence[Measured]) -> dict[str, Any]:
-    """As `_canonical`. Null where two tokenizers cut differently: their nats per token have no common unit."""
-    sums_ST, tokens_T = _nll([*ours, *theirs])
+def _nll_difference(benchmark: str, metric: str, read: Sequence[pa.Table], ours: int) -> dict[str, Any]:
+    """As `_nll_row`, the first `ours` models less the others. Null where two tokenizers cut differently: their nats per token
+    have no common unit."""
+    sums_ST, tokens_T = _nll(read)
     if not len(tokens_T):
-        return {**_row(benchmark, "canonical_nll", None, 0), "p": None, **_score(0, tokens_T)}
-    a_ST, b_ST = sums_ST[: len(ours)], sums_ST[len(ours) :]
-    found, p = statistics.difference(statistics.per_token(a_ST, tokens_T), statistics.per_token(b_ST, tokens_T))
-    return {**_row(benchmark, "canonical_nll", found, len(tokens_T)), "p": p, **_score(-1, a_ST.mean(0) - b_ST.mean(0))}
+        return {**_row(benchmark, metric, None, 0), "p": None, **_score(0, tokens_T)}
+    found, p = nll_difference(sums_ST[:ours], sums_ST[ours:], tokens_T)
+    return {**_row(benchmark, metric, found, len(tokens_T)), "p": p,
+            **_score(-1, sums_ST[:ours].mean(0) - sums_ST[ours:].mean(0))}  # fmt: skip
 
 
-def _nll(models: Sequence[Measured]) -> tuple[np.ndarray, np.ndarray]:
-    """(summed NLL of every model, tokens) of the tasks that all have scored; none where tokens differ."""
-    held = [{row["id"]: (row["nll_sum"], row["tokens"]) for row in model.likelihood.to_pylist()} for model in models]
+def nll_difference(a_ST: np.ndarray, b_ST: np.ndarray, tokens_T: np.ndarray) -> tuple[Estimate, float | None]:
+    """Of summed NLL on the same texts: the difference in nats per token, paired, and its two-sided p."""
+    return statistics.difference(statistics.per_token(a_ST, tokens_T), statistics.per_token(b_ST, tokens_T))
+
+
+def _nll(read: Sequence[pa.Table]) -> tuple[np.ndarray, np.ndarray]:
+    """(summed NLL of every model, tokens) of the texts that all have scored; none where tokens differ."""
+    held = [{row["id"]: (row["nll_sum"], row["tokens"]) for row in table.to_pylist()} for table in read]
     scored = [task for task in held[0] if all(task in one and one[task][0] is not None for one in held)]
     sums_ST, tokens_ST = (
         np.array([[one[task] for task in scored] for one in held]).reshape(len(held), -1, 2).transpose(2, 0, 1)
