@@ -5,8 +5,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from analysis import drawing
 from analysis.logs import Logs
-from analysis.usable import Run, label, one_budget, usable
+from analysis.usable import Run, label, of_data, of_scorer, one_budget, usable
 from qaq.composition import order
 from qaq.evaluate.statistics import Z95
 
@@ -22,10 +23,12 @@ class Value(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """Runs that chose from the same pairs, told apart by the same rules, and every facet's values in their order."""
+    """Runs that chose from the same pairs, read by the same models and told apart by the same rules, and every facet's values in
+    their order."""
 
     runs: list[Run]
     facets: dict[str, list[Value]]
+    others: int = 0  # pools with selections that are not drawn beside it
 
     @property
     def pairs(self) -> int:
@@ -48,7 +51,8 @@ def pools(logs: Logs, runs: Iterable[Run]) -> list[Pool]:
     alike = defaultdict(list)
     for run in runs:
         if run["run"] in rows:
-            alike[frozenset((*key, pool) for key, (pool, _) in rows[run["run"]].items())].append(run)
+            counted = frozenset((*key, pool) for key, (pool, _) in rows[run["run"]].items())
+            alike[run["data_digest"], run["scorer"], counted].append(run)
     return [Pool(own, _facets([rows[run["run"]] for run in own])) for own in alike.values()]
 
 
@@ -63,10 +67,23 @@ def _facets(rows: Sequence[dict[tuple[str, str], tuple[int, int]]]) -> dict[str,
 
 
 def drawn(logs: Logs) -> Pool | None:
-    """What a figure or table shows: of the largest pool the selections of the budget that most selectors share; of runs that
-    differ in nothing but the seed the lowest. None where nothing was measured, or only of the whole data."""
+    """What a figure or table shows: of the largest pool the selections of the budget that most selectors share, in the order of
+    their selectors; of runs that differ in nothing but the seed the lowest. None where nothing was measured, or only of the
+    whole data."""
     shown = [pool for pool in map(_one_budget, pools(logs, usable(logs))) if pool.runs]
-    return max(shown, key=lambda pool: (pool.pairs, len(pool.runs)), default=None)
+    if not shown:
+        return None
+    pool = max(shown, key=lambda pool: (pool.pairs, len(pool.runs)))
+    places = sorted(range(len(pool.runs)), key=lambda k: drawing.order(label(pool.runs[k])))
+    return only(pool, places)._replace(others=len(shown) - 1)
+
+
+def described(pool: Pool) -> str:
+    """Which pairs, who read them, how many each selection has, and what else there is."""
+    run, sizes = pool.runs[0], sorted(set(pool.sizes))
+    each = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
+    more = f" {pool.others} other pool{'s' * (pool.others > 1)} (data or scorer) not shown." if pool.others else ""
+    return f"{of_data(run)}; scorer {of_scorer(run)}. Budget {run['budget']}, {each} pairs each.{more}"
 
 
 def _one_budget(pool: Pool) -> Pool:
@@ -85,7 +102,7 @@ def only(pool: Pool, places: Sequence[int]) -> Pool:
         facet: [value._replace(selected=tuple(value.selected[k] for k in places)) for value in values]
         for facet, values in pool.facets.items()
     }
-    return Pool([pool.runs[k] for k in places], facets)
+    return Pool([pool.runs[k] for k in places], facets, pool.others)
 
 
 def ratio(selected: int, size: int, pool: int, pairs: int) -> float:

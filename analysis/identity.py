@@ -8,11 +8,11 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from qaq import select
+from qaq import select, signals
 from qaq.config import SECTIONS, STAGES, identity
 from qaq.store import fingerprint
 
-_READ_BY = {"load": ("data",), "score": ("scorer",), "select": ("selector", "budget", "seed"), "train": ("target", "train"),
+_READ_BY = {"load": ("data",), "score": ("scorer",), "select": ("selector", "budget", "seed", "signals", "leakage"), "train": ("target", "train"),
             "evaluate": ("evaluate",)}  # fmt: skip
 _SEEDS = (("train", "seeds"), ("evaluate", "seed"))  # beside the selection's; data.seed makes other data
 _SHOWN = ("name", "device", "workers", "nodes", "ranks")  # of launch: what the cost hangs on
@@ -22,9 +22,18 @@ def asked(result: dict[str, Any]) -> dict[str, Any]:
     """The settings that determine the result of a run, as they were asked for."""
     config, stages = result["config"], result["stages"]
     wanted = [name for stage in stages for name in _READ_BY[stage]] if set(stages) <= set(STAGES) else config
-    kept = {name: config[name] for name in wanted if name not in ("tracking", "launch", "store_dir", "debug")}
-    return {**{name: identity(value, SECTIONS[name]) if name in SECTIONS else value for name, value in kept.items()},
-            "stages": stages}  # fmt: skip
+    kept = {
+        name: config[name]
+        for name in wanted
+        if name in config and name not in ("tracking", "launch", "store_dir", "debug")
+    }
+    kept = {name: identity(value, SECTIONS[name]) if name in SECTIONS else value for name, value in kept.items()}
+    if "signals" in kept:  # those of the selector; no other was asked
+        by_model = signals.by_model(select.signals(config["selector"]))
+        kept["signals"] = {name: kept["signals"][name] for name in by_model}
+    if "leakage" in kept:  # by which similarity pairs are counted, and not where a benchmark's file lies
+        kept["leakage"] = {name: kept["leakage"][name] for name in ("text", "threshold", "benchmarks")}
+    return {**kept, "stages": stages}
 
 
 def cell(result: dict[str, Any]) -> str:

@@ -92,7 +92,11 @@ def test_pairs_are_labelled_once_for_each_data_set_and_each_set_of_rules(tmp_pat
 
 
 @pytest.mark.parametrize(("changed", "message"), [
-    ({"values": 0}, "composition.values=0: at least 1"),
+    ({"values": 0}, "composition.values=0: give a whole number of at least 1"),
+    ({"values": None}, "composition.values=None: give a whole number"),
+    ({"source": 123}, "composition.source=123: give the name of a field, or null"),
+    ({"source_fields": "source"}, "composition.source_fields='source': give a list of texts"),
+    ({"topics": [{"name": "a", "certain": "regex", "words": []}]}, r"topics \(a\) certain='regex': give a list"),
     ({"topics": [{"name": "a"}]}, r"topics name, certain and words \(KeyError\('certain'\)\)"),
     ({"languages": [{"name": "a", "tags": [], "pattern": "["}]}, "no regular expression"),
 ])  # fmt: skip

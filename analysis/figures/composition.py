@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from analysis import composed, drawing
 from analysis.composed import Pool, Value
 from analysis.logs import Logs
-from analysis.usable import label, of_data
+from analysis.usable import label
 
 log = logging.getLogger(__name__)
 NEEDS = ("runs", "composition")
@@ -26,7 +26,6 @@ def figure(logs: Logs) -> Figure | None:
     if pool is None:
         log.info("composition: of no usable run with a selection it was measured")
         return None
-    pool = composed.only(pool, sorted(range(len(pool.runs)), key=lambda k: drawing.order(label(pool.runs[k]))))
     facets = {facet: rows(values, pool.pairs) for facet, values in pool.facets.items() if len(values) > 1}
     if not facets:
         log.info("composition: all pairs are alike in every facet")
@@ -44,9 +43,7 @@ def figure(logs: Logs) -> Figure | None:
     axes.tick_params(length=0, pad=1)
     axes.xaxis.tick_top()
     axes.spines[:].set_visible(False)
-    run, sizes = pool.runs[0], sorted(set(pool.sizes))
-    each = f"{sizes[0]:,} pairs each" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,} pairs each"
-    drawing.note(figure, f"n = {of_data(run)}. Budget {run['budget']}, {each}. Numbers: share of the pool. Bars: share of the selection",
+    drawing.note(figure, f"n = {composed.described(pool)} Numbers: share of the pool. Bars: share of the selection",
                  f"over share of the pool, right more, left less, their ends at {FARTHEST:g} times and 1/{FARTHEST:g} (capped beyond);",
                  "filled: further off than 95% of random draws.")  # fmt: skip
     return figure

@@ -2,11 +2,11 @@
 
 import logging
 
-from analysis import composed, drawing
+from analysis import composed
 from analysis.composed import Pool, Value
 from analysis.logs import Logs
 from analysis.typeset import Table
-from analysis.usable import label, left_out, of_data, usable
+from analysis.usable import label, left_out, usable
 
 log = logging.getLogger(__name__)
 NEEDS = ("runs", "composition")
@@ -18,15 +18,12 @@ def table(logs: Logs) -> Table | None:
     if pool is None:
         log.info("composition: of no usable run with a selection it was measured")
         return None
-    pool = composed.only(pool, sorted(range(len(pool.runs)), key=lambda k: drawing.order(label(pool.runs[k]))))
     sections = [
         (facet[0].upper() + facet[1:], [_row(pool, value) for value in values]) for facet, values in pool.facets.items()
     ]
-    run, sizes = pool.runs[0], sorted(set(pool.sizes))
-    pairs = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
     unknown, out = unmeasured(logs), left_out(logs)
     return Table("What each selector takes, in % of its pairs", ["value", "pairs", "pool", *map(label, pool.runs)], sections, [
-        f"Pool: {of_data(run)}. Budget {run['budget']}, {pairs} pairs each.",
+        f"Pool: {composed.described(pool)}",
         "*: further from the pool's share than 95% of random draws of that size; of many cells, one in twenty is so by chance.",
         "Languages and topics follow the rules of conf/composition: right for most pairs, not for all.",
         *([unknown] if unknown else []), *([f"Runs left out: {'; '.join(out)}."] if out else [])])  # fmt: skip

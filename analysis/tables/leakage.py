@@ -1,5 +1,6 @@
 """How far the data and each selection leak a benchmark's test items: XCoder's TLI, its published numbers above ours."""
 
+import json
 import logging
 from typing import Any
 
@@ -29,19 +30,27 @@ def table(logs: Logs) -> Table | None:
     found = sorted({row["benchmark"] for run in measured for row in told[run["run"]]}, key=_known)
     benchmarks = list(dict.fromkeys([published["benchmark"], *found]))
     sections = [(f"Published: {published['source']}", _published(published, benchmarks))]
-    for digest in dict.fromkeys(run["data_digest"] for run in measured):
-        own = [run for run in measured if run["data_digest"] == digest]
-        sections.append((f"Ours: {of_data(own[0])}", _ours(own, told, benchmarks)))
+    for how in dict.fromkeys(map(_how, measured)):
+        own = [run for run in measured if _how(run) == how]
+        sections.append(
+            (f"Ours: {of_data(own[0])}, {how[1]} compared, in brackets from {how[2]:.0%}", _ours(own, told, benchmarks))
+        )
     lacking = [named(run) for run in runs if run["run"] not in told and run["selected"]]
     reasons = sorted({row["note"] for run in measured for row in told[run["run"]] if row["note"]})
     out = left_out(logs)
     return Table("Test leakage indicator (TLI), in %", ["pairs of", "share", "pairs", *map(scored.benchmark, benchmarks)], sections, [
         "TLI: the mean over test items of the best share of an item's 4- and 5-grams that one pair holds. Fewer pairs can only leak less, so "
         "compare selections of one size.",
-        f"In brackets: pairs with a similarity from {published['threshold']:.0%}, which XCoder's filter drops. {MISSING}: not measured.",
+        f"In brackets: pairs with at least that similarity; XCoder's filter drops those from {published['threshold']:.0%}. {MISSING}: not measured.",
         *([f"Remarks: {'; '.join(reasons)}."] if reasons else []),
         *([f"Not measured in: {', '.join(lacking)}."] if lacking else []),
         *([f"Runs left out: {'; '.join(out)}."] if out else [])])  # fmt: skip
+
+
+def _how(run: Run) -> tuple[str | None, str, float]:
+    """Which pairs, which of their texts is compared, and from which similarity on they are counted."""
+    asked = json.loads(run["config"] or "{}").get("leakage", {})
+    return run["data_digest"], asked.get("text", "query"), asked.get("threshold", paper.NUMBERS["leakage"]["threshold"])
 
 
 def _known(benchmark: str) -> tuple[int, str]:

@@ -24,10 +24,20 @@ _OF = {"source": "source", "query words": "query_words", "answer words": "answer
 
 def check(settings: dict[str, Any]) -> None:
     """ValueError for rules that cannot be used."""
+    for name in ("values", "longest"):
+        if not isinstance(settings[name], int) or settings[name] < 1:
+            raise ValueError(f"composition.{name}={settings[name]}: give a whole number of at least 1")
+    if not isinstance(settings["source"], str | None):
+        raise ValueError(f"composition.source={settings['source']}: give the name of a field, or null")
+    lists = {"source_fields": settings["source_fields"]}
     try:
-        for name in ("values", "longest"):
-            if settings[name] < 1:
-                raise ValueError(f"composition.{name}={settings[name]}: at least 1 is needed")
+        lists |= {f"languages ({one['name']}) tags": one["tags"] for one in settings["languages"]}
+        lists |= {
+            f"topics ({one['name']}) {part}": one[part] for one in settings["topics"] for part in ("certain", "words")
+        }
+        for name, value in lists.items():
+            if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+                raise ValueError(f"composition.{name}={value!r}: give a list of texts")
         language.detector(settings["languages"], settings["longest"])
         topic.detector(settings["topics"])
     except (KeyError, TypeError, AttributeError) as error:
@@ -37,12 +47,17 @@ def check(settings: dict[str, Any]) -> None:
 
 def of_run(job: Job, examples: Path, metrics: pa.Table, subset: pa.Table) -> pa.Table:
     """COMPOSITION of this run's subset among its scored pairs."""
+    return composition(labels(job, examples), metrics["id"], subset["id"])
+
+
+def labels(job: Job, examples: Path) -> pa.Table:
+    """FACETS of this run's pairs. ValueError for a composition.source that no record has."""
     settings = {name: value for name, value in job.cfg["composition"].items() if name != "name"}
     what = {"examples": job.result["keys"]["load"]}  # records and all: the pairs' ids do not tell their sources
     entry = job.store.entry("facets", facets.VERSION, settings, what,
                             lambda out: tables.write(facets.facets(examples, settings), out / "facets.parquet"))  # fmt: skip
     job.keep("facets", entry)
-    return composition(tables.read(entry.path / "facets.parquet"), metrics["id"], subset["id"])
+    return tables.read(entry.path / "facets.parquet")
 
 
 def composition(labels: pa.Table, pool: pa.ChunkedArray, selected: pa.ChunkedArray) -> pa.Table:

@@ -115,6 +115,8 @@ def _stages(job: Job) -> None:
         if "train" in wanted:
             show_training(job, examples)
         return
+    if "select" in wanted:
+        composition.labels(job, examples)  # a field that no record has is told before the scoring
     metrics = score_pairs(job, examples)
     if "select" not in wanted:
         return

@@ -42,6 +42,7 @@ def test_a_field_that_is_named_counts_alone_and_must_be_there(tmp_path):
         "a",
         None,
     ]
+    assert made(tmp_path, [{"quellé": "a"}], source="quellé")["source"].to_pylist() == ["a"]
     with pytest.raises(ValueError, match="composition.source=kin: no record of 1 has that field as text"):
         made(tmp_path, [{"kind": "a"}], source="kin")
 

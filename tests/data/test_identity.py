@@ -39,7 +39,16 @@ def test_other_content_under_the_same_path_is_another(file):
 
 @pytest.mark.parametrize(
     "changed",
-    [{"turns": "last"}, {"limit": 1}, {"noise": 0.5}, {"query": "x"}, {"answer": "x"}, {"input": "x"}, {"name": "x"}],
+    [
+        {"turns": "last"},
+        {"limit": 1},
+        {"noise": 0.5},
+        {"held_out": 0.1},
+        {"query": "x"},
+        {"answer": "x"},
+        {"input": "x"},
+        {"name": "x"},
+    ],
 )
 def test_an_option_that_changes_the_result_changes_the_identity(file, changed):
     assert data.identity(settings(path=str(file), **changed)) != data.identity(settings(path=str(file)))
@@ -56,6 +65,8 @@ def test_the_draw_enters_only_where_something_is_drawn(file, changed):
     noisy, noisy_changed = identities(noise=0.1)
     assert without == without_changed
     assert noisy != noisy_changed
+    drawn, drawn_changed = identities(held_out=0.1)
+    assert (drawn != drawn_changed) == ("seed" in changed)
 
 
 def test_the_standard_library_is_known_by_the_python_version_and_the_seed():

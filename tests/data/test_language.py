@@ -44,6 +44,12 @@ CASES = [
     ("```" + "a" * 300_000, "no code"),
     ("<a " * 6_000, "no code"),
     ("half a pair \ud800 = 1", "no code"),
+    ("see: " + "`" * 200_000, "no code"),
+    ("", "no code"),
+    ("We let n = 5 be the number of balls, so the answer is 10.", "no code"),  # sentences are not held against the patterns
+    ("To solve it, select 2 red balls from the 5 in the box, as said.", "no code"),
+    ("An SQL injection lets users delete from tables that they may not see.", "no code"),
+    ("Let me show you how this can be done in the following lines:\nlet x = 5;\nconst y = 6;", "JavaScript"),
 ]  # fmt: skip
 
 

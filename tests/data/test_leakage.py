@@ -146,6 +146,41 @@ def test_leaking_pairs_go_to_the_quarantine_with_the_task_they_leak(tmp_path, le
     assert data.identity(settings(**asked), tests) != data.identity(settings(**asked), asked_of(["x"]))
 
 
+def test_another_way_of_looking_for_leaks_makes_other_examples(monkeypatch, leaky):
+    asked, tests = settings(path=str(leaky), decontaminate=0.05), asked_of(["x"])
+    before = data.identity(asked, tests)
+    monkeypatch.setattr(leakage, "VERSION", leakage.VERSION + 1)
+    assert data.identity(asked, tests) != before
+
+
+def test_no_pair_goes_as_the_copy_of_one_that_leaks(tmp_path):
+    answer = " ".join(f"word{i}" for i in range(300))
+    rows = [{"instruction": query, "output": answer} for query in (PROMPTS[3][1], "Say it all.", "Say it all again.")]
+    (tmp_path / "pairs.json").write_text(json.dumps(rows))
+    _, kept, quarantine = load(tmp_path / "out", tests=asked_of([PROMPTS[3][1]]), path=str(tmp_path / "pairs.json"),
+                               decontaminate=0.05, near_duplicates=0.5)  # fmt: skip
+    assert [row["row"] for row in kept] == [1]
+    assert [row["reason"].partition(" ")[0] for row in quarantine] == ["leaks", "near-duplicate"]
+
+
+def test_turns_that_nobody_held_against_the_benchmarks_are_told(tmp_path, caplog):
+    turns = ["Say hello.", "hello", PROMPTS[3][1], "pass"]
+    record = {
+        "messages": [
+            {"role": role, "content": text} for role, text in zip(["user", "assistant"] * 2, turns, strict=True)
+        ]
+    }
+    (tmp_path / "pairs.json").write_text(
+        json.dumps([record, {"messages": [{"role": "user", "content": "Add."}, {"role": "assistant", "content": "2"}]}])
+    )
+    asked = {"tests": asked_of([PROMPTS[3][1]]), "path": str(tmp_path / "pairs.json"), "decontaminate": 0.05}
+    assert len(load(tmp_path / "first", **asked)[1]) == 2
+    assert "only the first exchange of 1 kept records" in caplog.text
+    caplog.clear()
+    assert len(load(tmp_path / "every", **asked, turns="every")[1]) == 1
+    assert not caplog.records
+
+
 def test_noise_is_planted_among_the_pairs_that_are_left(tmp_path, leaky):
     tests = asked_of([PROMPTS[3][1]])
     counts, kept, _ = load(

@@ -39,6 +39,12 @@ def test_most_different_words_win_and_of_equals_the_first():
     assert of("fours") == "b"
 
 
+@pytest.mark.parametrize(("one", "several"), [("class", "classes"), ("index", "indexes"), ("query", "queries"), ("branch", "branches"),
+                                              ("hash", "hashes"), ("house", "houses"), ("axis", "axis")])  # fmt: skip
+def test_a_word_and_its_plural_are_one(one, several):
+    assert topic.detector([{"name": "a", "certain": [], "words": [one]}])(f"of two {several}") == "a"
+
+
 @pytest.mark.parametrize(
     ("words", "message"), [(["four"], "'four' of 'b' stands in 'a' too"), (["!"], "holds no letter or digit")]
 )

@@ -46,7 +46,11 @@ def identity(settings: dict[str, Any], tests: leakage.Tests | None = None) -> di
     if settings["near_duplicates"]:
         options["near_duplicates"] = settings["near_duplicates"]
     if settings["decontaminate"]:
-        options |= {"decontaminate": settings["decontaminate"], "tests": _given(tests).digest}
+        options |= {
+            "decontaminate": settings["decontaminate"],
+            "tests": _given(tests).digest,
+            "leakage": leakage.VERSION,
+        }
     if settings["held_out"]:
         options["held_out"] = settings["held_out"]
     if settings["noise"] or settings["held_out"] or kind == "stdlib":
@@ -83,9 +87,11 @@ def load(settings: dict[str, Any], out: Path, tests: leakage.Tests | None = None
     cleaning.run(source, what)
     if not cleaning.traits:
         raise ValueError(_nothing_usable(what, cleaning.counts(), cleaning))
+    if settings[
+        "decontaminate"
+    ]:  # first: a pair that goes for its leak may be the only one that a copy of it was close to
+        _without_leaks(cleaning, _given(tests), settings["decontaminate"], settings["turns"])
     shown = _without_near_duplicates(cleaning, settings["near_duplicates"]) if settings["near_duplicates"] else {}
-    if settings["decontaminate"]:
-        _without_leaks(cleaning, _given(tests), settings["decontaminate"])
     if settings["held_out"]:
         shown["held_out"] = cleaning.set_aside(settings["held_out"], settings["seed"])
     counts = {**cleaning.counts(), **shown}
@@ -120,13 +126,16 @@ def _without_near_duplicates(cleaning: "_Cleaning", threshold: float) -> dict[st
     return {"near_duplicates": shown}
 
 
-def _without_leaks(cleaning: "_Cleaning", tests: leakage.Tests, threshold: float) -> None:
+def _without_leaks(cleaning: "_Cleaning", tests: leakage.Tests, threshold: float, turns: str) -> None:
     reasons, before = leakage.reasons(cleaning.examples, tests, threshold), len(cleaning.traits)
     if len(reasons) == before:
         first = next(iter(reasons.values()))
         raise ValueError(f"data.decontaminate={threshold} takes out every one of {before} pairs (the first {first}): raise it, or "
                          "leave out a benchmark with leakage.benchmarks")  # fmt: skip
     cleaning.withdraw("leaks a benchmark", reasons)
+    if turns != "every" and (several := sum(multi for _, multi, _ in cleaning.traits)):
+        log.warning("decontaminate read only the %s exchange of %d kept records that have more: those stay in the record, and so in "
+                    "selected.jsonl; data.turns=every holds all of them against the benchmarks", turns, several)  # fmt: skip
 
 
 def _kind(settings: dict[str, Any]) -> str:
@@ -212,6 +221,8 @@ class _Cleaning:
 
     def withdraw(self, kind: str, reasons: Mapping[str, str]) -> None:
         """Take kept pairs out of examples.parquet again and into the quarantine: id -> reason, of one `kind`."""
+        if not reasons:
+            return
         with (self.out / "quarantine.jsonl").open("a", encoding="utf-8") as quarantine:
             for batch in self._taken_out(reasons):
                 for row in batch.select(["id", "row", "record"]).to_pylist():

@@ -7,6 +7,7 @@ Transparent before exact: the names, tags and patterns are conf/composition/*.ya
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import filterfalse
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ from qaq.sandbox import limited
 NO_CODE, UNKNOWN, PYTHON = "no code", "unknown", "Python"
 STATEMENTS = Path(__file__).with_name("statements.py")
 _SECONDS, _MEMORY_MB = 10.0, 1024  # for one text; of an ordinary one the parser takes a thousandth of both
-_FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*+([\w+#.-]*+)[^\n]*+\n(.*?)(?:^[ \t]*\1|\Z)", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(
+    r"^[ \t]*(`{3,}+|~{3,}+)[ \t]*+([\w+#.-]*+)[^\n]*+\n(.*?)(?:^[ \t]*\1|\Z)", re.MULTILINE | re.DOTALL
+)
 _PROSE = frozenset(("text", "txt", "plaintext", "plain", "output", "none", "log", "math"))  # tags of what is no code
 _COULD_BE_PYTHON = re.compile(r"^[ \t]*(?:def|class|import|from|for|while|with|if|try|return|async|assert|del)\b|\bprint\(|=|\(",
                               re.MULTILINE)  # fmt: skip
+_PLAIN = re.compile(r"[A-Za-z][a-z']*[.,:;?!]?")
 # A line of code in no language in particular: a brace or a semicolon at its end, a call, an assignment, an item, arithmetic,
 # a command's option.
 _CODE_LINE = re.compile(
@@ -67,7 +71,15 @@ def _seen(answer: str, tags: dict[str, str]) -> tuple[str | None, str, bool]:
     if tagged:
         return max(tagged, key=tagged.get), "", True
     code = "\n".join(code for tag, code in fences if tag not in _PROSE)
-    return (None, code, True) if code.strip() else (None, answer, False)
+    return (None, code, True) if code.strip() else (None, "\n".join(filterfalse(_is_prose, answer.split("\n"))), False)
+
+
+def _is_prose(line: str) -> bool:
+    """Eight words or more, most of them nothing but letters, that begin or end as a sentence does."""
+    words = line.split()
+    if len(words) < 8 or not (words[0][:1].isupper() or words[-1][-1] in ".,:?!"):
+        return False
+    return 10 * sum(bool(_PLAIN.fullmatch(word)) for word in words) >= 7 * len(words)
 
 
 def _is_python(codes: list[str]) -> list[bool]:
@@ -85,5 +97,5 @@ def _named(code: str, patterns: Sequence[tuple[str, re.Pattern[str]]]) -> str | 
 def _unnamed(code: str, fenced: bool) -> str:
     """Without a fence it is code if a third of its lines look like code."""
     lines = [line.strip() for line in code.splitlines() if line.strip()]
-    alike = fenced or 3 * sum(bool(_CODE_LINE.search(line)) for line in lines) >= len(lines)
+    alike = fenced or (bool(lines) and 3 * sum(bool(_CODE_LINE.search(line)) for line in lines) >= len(lines))
     return UNKNOWN if alike else NO_CODE

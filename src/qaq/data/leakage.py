@@ -30,7 +30,7 @@ FOUND = pa.schema([("id", pa.string()), ("grams", pa.list_(pa.int32()))])
 
 _START, _END = "<start>", "<end>"
 _PADS = 4  # of the 5-grams; the first of them is left out of the 4-grams
-_BATCH = 4096  # pairs whose tokens are held at a time
+_BATCH = 256  # pairs whose tokens are held at a time
 _ROWS = 1024  # pairs whose similarities with all tests are held at a time
 
 

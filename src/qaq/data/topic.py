@@ -45,6 +45,13 @@ def _places(topics: Sequence[dict[str, Any]], part: str) -> dict[Words, int]:
 
 
 def _words(text: str) -> Words:
-    """In lower case, without a plural -s."""
-    return tuple(word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
-                 for word in _WORD.findall(text.lower()))  # fmt: skip
+    """In lower case, without the ending of a plural."""
+    return tuple(map(_singular, _WORD.findall(text.lower())))
+
+
+def _singular(word: str) -> str:
+    if len(word) < 4 or not word.endswith("s") or word.endswith("ss"):
+        return word
+    if word.endswith("ies"):
+        return word[:-3] + "y"
+    return word[:-2] if word.endswith(("sses", "xes", "ches", "shes")) else word[:-1]

@@ -106,10 +106,12 @@ def partial(settings: dict[str, Any]) -> str:
 def prompts(settings: dict[str, Any]) -> list[tuple[str, str]]:
     """(task_id, prompt) of every task, as the file has them; its inputs are not decoded. ValueError as `tasks`."""
     _, file = _source(settings)
-    lines = _unpacked(file.read_bytes(), file).decode("utf-8").splitlines()
+    lines = _unpacked(file.read_bytes(), file).decode("utf-8").split("\n")
     try:
         rows = [json.loads(line) for line in lines if line.strip()]
         found = [(str(row["task_id"]), row["prompt"]) for row in rows]
+        if odd := [task for task, prompt in found if not isinstance(prompt, str)]:
+            raise TypeError(f"the prompt of {odd[0]} is no text")
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         name = RELEASES[settings["benchmark"]].name
         raise ValueError(f"{file} is not a file of {name}, a line for each task: {error!r}") from error
