@@ -123,6 +123,41 @@ def test_the_pool_with_most_pairs_is_drawn_and_others_stay_apart(sweep):
     assert sorted(pool.pairs for pool in composed.pools(both, both.runs.to_pylist())) == [120, 400]
 
 
+def joined(*several):
+    names = ("runs", "composition", "tli", "leakage")
+    return logs.conform(
+        **{name: [row for held in several for row in getattr(held, name).to_pylist()] for name in names}
+    )
+
+
+def changed(held, **other):
+    """The same sweep in LOGS of its own, its rows of RUNS overridden."""
+    own = {row["run"]: "b" + row["run"][1:] for row in held.runs.to_pylist()}
+    rows = {
+        name: [{**row, "run": own[row["run"]]} for row in getattr(held, name).to_pylist()]
+        for name in ("composition", "tli", "leakage")
+    }
+    return logs.conform(runs=[{**row, "run": own[row["run"]], **other} for row in held.runs.to_pylist()], **rows)
+
+
+@pytest.mark.parametrize("other", [{"scorer": "another"}, {"data_digest": "e" * 64}])
+def test_selections_by_another_scorer_or_of_other_data_with_the_same_counts_are_a_pool_of_their_own(sweep, other):
+    both = joined(sweep, changed(sweep, **other))
+    assert len(composed.pools(both, both.runs.to_pylist())) == 2
+    note = composition.table(both).notes[0]
+    assert "scorer strong-model, weak scorer weak-model" in note or "scorer another" in note
+    assert "1 other pool (data or scorer) not shown." in note
+    assert "other pool" not in composition.table(sweep).notes[0]
+
+
+def test_leakage_measured_in_another_way_is_a_section_of_its_own(sweep):
+    asked = json.dumps({"selector": {"name": "random"}, "leakage": {"text": "answer", "threshold": 0.5}})
+    headings = [heading for heading, _ in leakage.table(joined(sweep, changed(sweep, config=asked))).sections]
+    assert len(headings) == 3  # the published, and ours twice
+    assert any(heading.endswith("query compared, in brackets from 5%") for heading in headings)
+    assert any(heading.endswith("answer compared, in brackets from 50%") for heading in headings)
+
+
 def bars(figure):
     """All bars, and the filled ones."""
     rects = list(figure.axes[0].patches)

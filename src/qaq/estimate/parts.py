@@ -25,6 +25,7 @@ from qaq.tables import digest_of_ids, read, write
 from qaq.train import plan
 from qaq.train.recipe import recipe
 
+NO_REPLY = "evaluate.samples=0 asks for no reply, so only the canonical solutions count"
 _READ_AT_ONCE = 2048  # tokens a scorer's batch holds at least
 
 
@@ -149,7 +150,7 @@ def training(job: Job, pairs: Pairs, timed: bool = True) -> Part:
 def evaluation(job: Job) -> Part:
     """Asking every task of the benchmark, and reading its canonical solutions; twice where the base is evaluated too.
     Grading is left out: it needs no model."""
-    settings, spec = job.cfg["evaluate"], job.cfg["target"]
+    settings, spec, asks = job.cfg["evaluate"], job.cfg["target"], job.cfg["evaluate"]["samples"] > 0
     times, tasks = len(job.cfg["train"]["seeds"]) + bool(settings["baseline"]), len(evaluate.tasks(settings))
     part, model = Part("evaluate", spec["name"], times, tasks), job.model("target", spec)
     if (shape := _shape(job, part, spec, model)) is None:
@@ -158,11 +159,11 @@ def evaluation(job: Job) -> Part:
     part.memory = cost.decoding_memory(shape, item)
     ask = {"settings": settings, "needed": _plain(part.memory)}
     with tempfile.TemporaryDirectory(dir=job.dir) as scratch:
-        found = _measured(job, "qaq.evaluate.measure", model, ask, Path(scratch))
+        found = _measured(job, "qaq.evaluate.measure", model, ask, Path(scratch), asks)
         table = read(Path(scratch) / "prompts.parquet")
     rows = {name: table[name].to_numpy() for name in table.column_names}
-    prompts, right = rows["prompt"], rows["context"] + rows["target"]
-    said = found.pop("replies", [settings["max_new_tokens"]])  # not measured: as long as they may be
+    prompts, right = rows["prompt"] * asks, rows["context"] + rows["target"]
+    said = found.pop("replies", [settings["max_new_tokens"] * asks])  # not measured: as long as they may be
     replies = np.resize(said, tasks)
     part.tokens = int(prompts.sum() + right.sum() + replies.sum()) * times
     part.tokens_error = times * tasks * float(np.std(said)) / math.sqrt(len(said)) if len(said) < tasks else 0.0
@@ -170,8 +171,10 @@ def evaluation(job: Job) -> Part:
     decoded = cost.decoding(shape, prompts, replies)
     moved = cost.decoding_bytes(shape, prompts, replies, settings["batch_size"], item)
     part.flops, part.streamed = times * (read_flops + decoded), (times * decoded, times * moved)
-    part.needed = part.memory.of(min(settings["batch_size"], tasks) * (int(prompts.max()) + settings["max_new_tokens"]))
-    part.here = _evaluation_here(found, times, int(right.sum()))
+    part.needed = part.memory.of(
+        min(settings["batch_size"], tasks) * (int(prompts.max()) + settings["max_new_tokens"] * asks)
+    )
+    part.here = _evaluation_here(found, times, int(right.sum())) if asks else {"not_measured": NO_REPLY}
     return part
 
 

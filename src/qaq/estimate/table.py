@@ -3,6 +3,7 @@
 import textwrap
 from typing import Any
 
+from qaq.estimate.parts import NO_REPLY
 from qaq.grid import grid
 
 _WIDTH = 80
@@ -110,7 +111,7 @@ def _also(part: dict[str, Any]) -> str:
     if part["part"] == "train" and part["tokens"]:
         said.append("which pairs are chosen is not known, so each counts as the mean pair" if part["tokens_error"] else
                     "tokens are exact")  # fmt: skip
-    if part["part"] == "evaluate" and part["tokens"]:
+    if part["part"] == "evaluate" and part["tokens"] and here.get("not_measured") != NO_REPLY:
         said.append("replies as long as those that were timed" if "seconds" in here else
                     "replies as long as evaluate.max_new_tokens lets them")  # fmt: skip
         said.append("grading is not in it")
