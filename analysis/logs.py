@@ -38,8 +38,8 @@ RUNS = _schema("RUNS", "run", run=_s, name=_s, group=_s, status=_s, mark=_s, cel
 # As the run's; their `run` is that of RUNS. Several training seeds stand beside each other and, with no train_seed, pooled.
 _RESULTS = _schema("RESULTS", "run selector benchmark metric pooled train_seed", **_of(RESULTS))
 _COMPARISONS = _schema("COMPARISONS", "run selector against benchmark metric pooled train_seed", **_of(COMPARISONS))
-# noise is the planted defect ("clean" where none); null where nothing was planted.
-SCORES = _schema("METRICS", "scores id", scores=_s, **_of(METRICS), noise=_s)
+# noise is the planted defect ("clean" where none), and the words of the pair; null where nothing was planted.
+SCORES = _schema("METRICS", "scores id", scores=_s, **_of(METRICS), noise=_s, query_words=_i32, answer_words=_i32)
 SUBSETS = _schema("SUBSETS", "run rank", run=_s, **_of(SUBSET))
 TRAINING = _schema("TRAINING", "run train_seed step", run=_s, train_seed=_i64, step=_i64, epoch=_f64, loss=_f64,
                    learning_rate=_f64, grad_norm=_f64, tokens=_i64, tokens_per_second=_f64, share_of_peak=_f64,
@@ -52,6 +52,10 @@ NOISE = _schema("NOISE", "run kind metric", run=_s, kind=_s, metric=_s, value=_f
 ANSWERS = _schema("ANSWERS", "run selector train_seed task_id sample", run=_s, selector=_s, train_seed=_i64, task_id=_s,
                   sample=_i32, base_passed=_b, plus_passed=_b, status=_s, compiles=_b, tokens=_i32, capped=_b, nll_sum=_f64,
                   nll_tokens=_i32)  # fmt: skip
+# How likely each model finds right answers: the tasks' canonical solutions, and those of the held-out pairs (benchmark "held_out").
+# nll_sum in nats. selector as in ANSWERS; there is no number where a text did not fit the model's window.
+_LIKELIHOODS = _schema("LIKELIHOODS", "run selector train_seed benchmark id", run=_s, selector=_s, train_seed=_i64, benchmark=_s,
+                       id=_s, nll_sum=_f64, tokens=_i32)  # fmt: skip
 # How the pool and the selection of a run are made up: a property of the run, as its selection is.
 _COMPOSITION = _schema("COMPOSITION", "run facet value", run=_s, **_of(COMPOSITION))
 # How far pairs leak a benchmark (XCoder's TLI, a fraction), in part "data" or "selection"; leaking: pairs that its filter would
@@ -65,10 +69,10 @@ PAIRS = _schema("PAIRS", "data_digest id", data_digest=_s, id=_s, row=_i64, quer
 QUARANTINE = _schema("QUARANTINE", "data_digest row reason record", data_digest=_s, row=_i64, reason=_s, record=_s)
 
 SCHEMAS = {"runs": RUNS, "results": _RESULTS, "comparisons": _COMPARISONS, "metrics": SCORES, "subsets": SUBSETS,
-           "training": TRAINING, "noise": NOISE, "answers": ANSWERS, "composition": _COMPOSITION, "tli": TLI,
+           "training": TRAINING, "noise": NOISE, "answers": ANSWERS, "likelihoods": _LIKELIHOODS, "composition": _COMPOSITION, "tli": TLI,
            "leakage": _LEAKAGE, "pairs": PAIRS, "quarantine": QUARANTINE}  # fmt: skip
 TEXTS = ("pairs", "quarantine")
-LATER = ("composition", "tli", "leakage")  # not in the oldest LOGS: nothing of it was measured
+LATER = ("likelihoods", "composition", "tli", "leakage")  # not in the oldest LOGS: nothing of it was measured
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,7 @@ class Logs:
     training: pa.Table
     noise: pa.Table
     answers: pa.Table
+    likelihoods: pa.Table
     composition: pa.Table
     tli: pa.Table
     leakage: pa.Table

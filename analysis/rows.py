@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from analysis import logs
 from analysis.logs import Logs
 from analysis.runs import Run
+from qaq.evaluate import HELD_OUT
 from qaq.tables import COMPOSITION, EXAMPLES, LEAKAGE, METRICS, SUBSET, Schema, read, read_jsonl, shape
 
 Row = dict[str, Any]
@@ -26,7 +27,7 @@ def tables(runs: list[Run], texts: bool) -> Logs:
             "composition": _own(whole, "composition", COMPOSITION, logs.SCHEMAS["composition"]),
             "leakage": _leakage(whole, texts)}  # fmt: skip
     for name, make in (("results", _results), ("comparisons", _comparisons), ("noise", _noise), ("training", _training),
-                       ("answers", _answers), ("tli", _tli)):  # fmt: skip
+                       ("answers", _answers), ("likelihoods", _likelihoods), ("tli", _tli)):  # fmt: skip
         held[name] = [row for run in whole for row in make(run)]
     if texts:
         held |= {"pairs": _pairs(whole), "quarantine": _quarantine(whole)}
@@ -82,7 +83,9 @@ def _digest(metrics: pa.Table) -> str:
 
 def _with_noise(digest: str, metrics: pa.Table, labels: pa.Table | None) -> pa.Table:
     if labels is not None:
-        metrics = metrics.append_column("noise", labels["noise"].take(pc.index_in(metrics["id"], labels["id"])))
+        places = pc.index_in(metrics["id"], labels["id"])
+        for name in labels.column_names[1:]:
+            metrics = metrics.append_column(name, labels[name].take(places))
     return _marked(metrics, logs.SCORES, scores=digest)
 
 
@@ -166,6 +169,16 @@ def _answers(run: Run) -> Iterator[Row]:
             yield {**{name: row[name] for name in row if name != "seconds"}, "run": run.row["run"], "selector": model["selector"],
                    "train_seed": model["train_seed"], "tokens": reply["tokens"], "capped": reply["capped"],
                    "nll_sum": canonical.get("nll_sum"), "nll_tokens": canonical.get("tokens")}  # fmt: skip
+
+
+def _likelihoods(run: Run) -> Iterator[Row]:
+    for model in run.attempt.result.get("evaluated", []):
+        asked = run.row["benchmark"] + (f" ({run.row['partial']})" if run.row["partial"] else "")
+        for part, benchmark in (("likelihood", asked), ("held_out", HELD_OUT)):
+            file = run.attempt.folder / f"{part}_{model['name']}.parquet"
+            for row in read(file, ["id", "nll_sum", "tokens"]).to_pylist() if file.is_file() else ():
+                yield {**row, "run": run.row["run"], "selector": model["selector"], "train_seed": model["train_seed"],
+                       "benchmark": benchmark}  # fmt: skip
 
 
 def _pairs(runs: list[Run]) -> pa.Table:

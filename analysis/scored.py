@@ -8,6 +8,7 @@ from analysis import paper
 from analysis.logs import Logs
 from analysis.usable import Run, label, share, usable
 from qaq.config import SECTIONS, identity
+from qaq.evaluate import HELD_OUT
 
 SETTING = ("data", "data_digest", "rows", "pairs", "scorer", "weak", "target", "train", "partial")
 # What SETTING tells by name, what a benchmark or a seed decides, and what changes no number that is compared.
@@ -117,5 +118,7 @@ def largest(found: list[Cell]) -> list[Cell]:
 
 def benchmark(name: str) -> str:
     """The paper's spelling; what follows it (which tasks) is kept."""
+    if name == HELD_OUT:
+        return "held-out pairs"
     plain, _, rest = name.partition(" ")
     return paper.NUMBERS["benchmarks"].get(plain, plain) + (f" {rest}" if rest else "")

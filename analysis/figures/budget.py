@@ -15,7 +15,11 @@ from analysis.usable import of_data, of_scorer
 
 log = logging.getLogger(__name__)
 NEEDS = ("runs", "results")
-METRICS = {"pass@1": (100, "pass@1 (%)"), "canonical_nll": (1, "NLL (nats per token)")}
+METRICS = {
+    "pass@1": (100, "pass@1 (%)"),
+    "canonical_nll": (1, "NLL (nats per token)"),
+    "answer_nll": (1, "NLL (nats per token)"),
+}
 SIDESTEP, CLUSTER = 1.06, 1.45  # on the logarithmic axis: between two selectors of one budget, and all of them at most
 
 
@@ -86,7 +90,13 @@ def _panel(axes: Axes, cells: Sequence[Cell]) -> None:
     axes.set_xticks(shares, [f"{share:.0f}" if share >= 5 else f"{share:g}" for share in shares])
     axes.set_ylabel(words)
     drawing.letter(
-        axes, scored.benchmark(cells[0].benchmark) + ("" if "(" in cells[0].benchmark else f", {cells[0].tasks} tasks")
+        axes,
+        scored.benchmark(cells[0].benchmark)
+        + (
+            ""
+            if "(" in cells[0].benchmark
+            else f", {cells[0].tasks} {'pairs' if cells[0].metric == 'answer_nll' else 'tasks'}"
+        ),
     )
 
 
@@ -100,8 +110,9 @@ def aside(cell: Cell, cells: Sequence[Cell]) -> float:
 def _notes(cells: Sequence[Cell]) -> list[str]:
     run = cells[0].run
     seeds = sorted({cell.seeds for cell in cells if cell.selector != "Base"})
-    return [f"{of_data(run)}; scorer {of_scorer(run)}; tuned {run['target']}, recipe {run['train']}. NLL: of the benchmark's own solutions."
-            if any(cell.metric == "canonical_nll" for cell in cells) else
+    return [f"{of_data(run)}; scorer {of_scorer(run)}; tuned {run['target']}, recipe {run['train']}. NLL: of the benchmark's own solutions, "
+            "and of the answers of held-out pairs."
+            if any(cell.metric != "pass@1" for cell in cells) else
             f"{of_data(run)}; scorer {of_scorer(run)}; tuned {run['target']}, recipe {run['train']}.",
             f"Bars: 95% intervals over tasks; {' or '.join(map(str, seeds))} seed{'s' * (seeds != [1])} a point. Points of one share "
             "stand side by side."]  # fmt: skip

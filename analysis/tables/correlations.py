@@ -13,6 +13,7 @@ from analysis.measures import interval, jaccard, shared, spearman
 from analysis.scored import details
 from analysis.typeset import MISSING, Table
 from analysis.usable import Run, label, left_out, of_data, of_scorer, one_budget, selections, usable
+from qaq.select.base import ranks_within, scaled, strata
 
 log = logging.getLogger(__name__)
 NEEDS = ("runs", "metrics", "subsets")
@@ -23,7 +24,10 @@ KNOWN = {
     TWO_SCORERS: "tuned_scorer_spearman",
 }
 PAIRS = {RMI_IFD: ("rmi", "ifd"), "Spearman of RMI and log PPL(Q)": ("rmi", "log_ppl_q"),
+         "Spearman of log PPL(Q) and RMI's distance from its decile's median": ("log_ppl_q", "spread"),
+         "Spearman of log PPL(Q) and the rank's distance from 50%": ("log_ppl_q", "rank_spread"),
          "Spearman of RMI, strong and weak scorer": ("rmi", "weak_rmi")}  # fmt: skip
+DECILES = 10
 
 
 def table(logs: Logs) -> Table | None:
@@ -53,6 +57,8 @@ def table(logs: Logs) -> Table | None:
 
 def _rows(logs: Logs, runs: list[Run]) -> list[list[str]]:
     held, rows = _metrics(logs, runs[0]["scores"]), []
+    if {"rmi", "log_ppl_q"} <= set(held) and len(held["rmi"]) >= 2 * DECILES:
+        held |= _spread(held["rmi"], held["log_ppl_q"])
     for what, (x, y) in PAIRS.items():
         found = spearman(held[x], held[y]) if x in held and y in held else None
         rows += [[what, _known(what), interval(found), f"{found.n:,}"]] if found else []
@@ -69,6 +75,14 @@ def _rows(logs: Logs, runs: list[Run]) -> list[list[str]]:
             ]
         )
     return rows
+
+
+def _spread(rmi: np.ndarray, log_ppl_q: np.ndarray) -> dict[str, np.ndarray]:
+    """How far each pair's RMI lies from the median of its decile of PPL(Q), and its rank inside the decile from the middle: where
+    the spread hangs on PPL(Q) the first is correlated with it, and the second is what stratification leaves of that."""
+    stratum = strata(log_ppl_q, DECILES)
+    medians = np.array([np.median(rmi[stratum == k]) for k in range(DECILES)])
+    return {"spread": abs(rmi - medians[stratum]), "rank_spread": abs(scaled(*ranks_within(rmi, stratum)) - 0.5)}
 
 
 def _known(what: str) -> str:

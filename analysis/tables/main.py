@@ -53,7 +53,7 @@ def _measures(found: Sequence[Cell]) -> list[tuple[str, str]]:
     known = [(name, "pass@1") for name in paper.NUMBERS["benchmarks"]]
     held = sorted({(cell.benchmark, cell.metric) for cell in found})
     more = [one for one in held if one[1] == "pass@1" and one not in known]
-    return known + more + [one for one in held if one[1] == "canonical_nll"]
+    return known + more + [one for one in held if one[1] in ("canonical_nll", "answer_nll")]
 
 
 def _columns(measures: Sequence[tuple[str, str]]) -> list[str]:

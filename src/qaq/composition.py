@@ -60,6 +60,14 @@ def labels(job: Job, examples: Path) -> pa.Table:
     return tables.read(entry.path / "facets.parquet")
 
 
+def with_lengths(pairs: pa.Table, labels: pa.Table) -> pa.Table:
+    """`pairs` (a table with an id) with the words of query and answer, from FACETS."""
+    places = pc.index_in(pairs["id"], labels["id"].combine_chunks())
+    for name in ("query_words", "answer_words"):
+        pairs = pairs.append_column(name, labels[name].take(places))
+    return pairs
+
+
 def composition(labels: pa.Table, pool: pa.ChunkedArray, selected: pa.ChunkedArray) -> pa.Table:
     """COMPOSITION: of every facet each value that the pool holds, most pairs first, lengths in their order.
 

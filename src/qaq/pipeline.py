@@ -261,7 +261,7 @@ def select_pairs(job: Job, examples: Path, metrics: pa.Table) -> pa.Table:
         _link(job.dir / "selected.jsonl", Path("subset/selected.jsonl"))
         if job.cfg["data"]["noise"]:
             labels = read(examples, ["id", "noise"])
-            job.write("labels", labels)
+            job.write("labels", composition.with_lengths(labels, composition.labels(job, examples)))
             job.result |= noise.grade(metrics, labels, subset, options, count, job.cfg["seed"])
         report.rmi_figure(metrics, subset, job.dir / "rmi.png")
         leaked = leakage.measure(job, examples, metrics, subset)

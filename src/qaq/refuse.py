@@ -99,7 +99,8 @@ def _check_name(override: Override) -> None:
     if _is_hydras(override):
         return
     if folder.is_dir():
-        known = sorted(p.stem for p in folder.glob("*.yaml")) or ["null"]
+        files = [*folder.glob("*.yaml"), *folder.glob("study/*.yaml")]
+        known = sorted(str(p.relative_to(folder).with_suffix("")) for p in files) or ["null"]
         for chosen in _values(override):
             if chosen not in [*known, "null"]:
                 raise ValueError(_unknown(f"{name}={chosen}", chosen, known))
