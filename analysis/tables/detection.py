@@ -27,8 +27,9 @@ SCORES = {"RMI": "rmi", "IFD": "ifd", "log PPL(Q)": "log_ppl_q", "log PPL(Q|A)":
 def table(logs: Logs) -> Table | None:
     """A section each set of scores with planted noise; a row a score, a column a kind."""
     runs: dict[tuple[str, str], Run] = {}
+    labelled = set(logs.metrics.filter(pc.is_valid(logs.metrics["noise"]))["scores"].to_pylist())
     for run in usable(logs):
-        if run["scores"] and spoiled(run):
+        if run["scores"] in labelled and spoiled(run):
             runs.setdefault((run["scores"], reading(run)), run)
     kinds = sorted(
         set(pc.unique(logs.metrics["noise"]).to_pylist()) - {None, "clean"},

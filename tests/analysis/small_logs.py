@@ -63,6 +63,7 @@ def small(pairs: int = 80, budgets: tuple[float, ...] = (0.1, 0.25, 0.5), noise:
     plain = table.drop(["scores", "noise"])
     cells = [(options, budget) for options in selectors for budget in budgets] + [({"name": "full"}, 0.25)]
     runs, subsets, results, training, made_up, tli, leaks, labels = [], [], [], [], [], [], [], facets(table)
+    nll = []
     for k, (options, budget) in enumerate(cells):
         count = pairs if options["name"] == "full" else pairs_for(budget, pairs)
         chosen = select.select(plain, options, count, 0)
@@ -81,10 +82,15 @@ def small(pairs: int = 80, budgets: tuple[float, ...] = (0.1, 0.25, 0.5), noise:
         ]
         results += [result(row, b, 0.3 + 0.01 * k - 0.03 * n) for n, b in enumerate(benchmarks)]
         results += [result(row, b, 0.21 - 0.02 * n, selector="base") for n, b in enumerate(benchmarks)]
+        nll += [
+            one
+            for name, gain in (("base", 0.0), (row["selector"].split()[0], 0.01 * k))
+            for one in read(row, name, gain)
+        ]
         training += [{"run": row["run"], "train_seed": 0, "step": s, "loss": 2.0 / (s + k), "learning_rate": 1e-5 * s, "tokens": 100 + s}
                      for s in range(1, steps + 1)]  # fmt: skip
     return logs.conform(runs=runs, metrics=table, subsets=subsets, results=results, training=training,
-                        composition=made_up, tli=tli, leakage=leaks)  # fmt: skip
+                        likelihoods=nll, composition=made_up, tli=tli, leakage=leaks)  # fmt: skip
 
 
 def result(row: dict[str, Any], benchmark: str, value: float, **other: Any) -> dict[str, Any]:
@@ -92,6 +98,12 @@ def result(row: dict[str, Any], benchmark: str, value: float, **other: Any) -> d
     return {"run": row["run"], "benchmark": benchmark, "metric": "pass@1", "selector": row["selector"].split()[0], "budget": row["budget"],
             "seed": row["seed"], "train_seed": 0, "value": value, "low": value - 0.05, "high": value + 0.05, "tasks": 164, "count": 50,
             "of": 164, "pooled": 1, **other}  # fmt: skip
+
+
+def read(row: dict[str, Any], model: str, gain: float) -> list[dict[str, Any]]:
+    """Rows of LIKELIHOODS of a run: five held-out answers, each a little easier for this model than for the base."""
+    return [{"run": row["run"], "selector": model, "train_seed": None if model == "base" else 0, "benchmark": "held_out",
+             "id": f"text{k}", "nll_sum": (10.0 + k) * (1 - gain - 0.001 * k * (gain > 0)), "tokens": 10 + k} for k in range(5)]  # fmt: skip
 
 
 def facets(table: pa.Table) -> pa.Table:

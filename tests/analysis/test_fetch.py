@@ -191,7 +191,7 @@ def test_every_table_is_filled_from_a_run(evaluated):
     assert (row["selector"], row["budget"], row["rows"], row["pairs"], row["selected"]) == ("rmi", "0.5", 10, 8, 4)
     assert json.loads(row["evaluation"])["failed"] == []
     assert {name: getattr(held, name).num_rows for name in logs.SCHEMAS} == {
-        "runs": 1, "results": 3, "comparisons": 1, "metrics": 8, "subsets": 4, "training": 4, "noise": 7, "answers": 6,
+        "runs": 1, "results": 3, "comparisons": 1, "metrics": 8, "subsets": 4, "training": 4, "noise": 7, "answers": 6, "likelihoods": 6,
         "composition": 1, "tli": 1, "leakage": 2, "pairs": 1, "quarantine": 1}  # fmt: skip
     assert set(held.results["run"].to_pylist()) == set(held.answers["run"].to_pylist()) == {row["run"]}
     assert [(r["train_seed"], r["step"], r["loss"]) for r in held.training.to_pylist()] == [

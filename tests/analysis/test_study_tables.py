@@ -1,0 +1,201 @@
+"""What the tables of a study say: recomputed, pair by pair and text by text."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+import small_logs
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis import logs
+from analysis.measures import auc, holm
+from analysis.tables import correlations, detection, differences
+from analysis.typeset import MISSING
+
+FEW = st.lists(st.integers(0, 6), min_size=2, max_size=12)
+
+
+@given(FEW, FEW)
+def test_auc_counts_the_pairs_of_pairs_and_ties_half(positive, negative):
+    found = auc(np.array(positive, float), np.array(negative, float))
+    wins = [(a > b) + 0.5 * (a == b) for a, b in itertools.product(positive, negative)]
+    assert found.value == pytest.approx(np.mean(wins))
+    assert 0 <= found.low <= found.value <= found.high <= 1
+    assert found.high - found.low > 0
+
+
+def test_an_interval_holds_the_truth_19_times_of_20():
+    draw, truth, held = np.random.default_rng(0), 0.7602, 0  # P(N(1, 1) > N(0, 1)) = Phi(1 / sqrt(2))
+    for _ in range(400):
+        found = auc(draw.normal(1, 1, 40), draw.normal(0, 1, 120))
+        held += found.low <= truth <= found.high
+    assert 0.92 <= held / 400 <= 0.98
+
+
+def test_one_pair_of_a_kind_has_no_auc():
+    assert auc(np.ones(1), np.ones(5)) is None
+
+
+def test_holm_multiplies_the_smallest_by_all_and_never_falls():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@given(FEW, FEW)
+def test_precision_is_of_as_many_values_as_there_are_positives(positive, negative):
+    found = detection.precision(np.array(positive), np.array(negative))
+    marked = [(value, True) for value in positive] + [(value, False) for value in negative]
+    best = sum(hit for _, hit in sorted(marked, key=lambda one: (-one[0], not one[1]))[: len(positive)])
+    worst = sum(hit for _, hit in sorted(marked, key=lambda one: (-one[0], one[1]))[: len(positive)])
+    assert worst - 1e-9 <= found <= best + 1e-9
+
+
+@pytest.fixture(scope="module")
+def spoiled():
+    return small_logs.small(noise=True, budgets=(0.25,))
+
+
+def test_detection_has_a_row_a_score_and_a_column_a_kind(spoiled):
+    table = detection.table(spoiled)
+    assert table.columns == ["score", "answers swapped", "answer echoes query", "invented terms", "answer cut off"]
+    [(heading, rows)] = table.sections
+    assert heading.endswith(
+        "8 answers swapped, 8 answer echoes query, 8 invented terms, 8 answer cut off, 48 unspoiled"
+    )
+    metrics = spoiled.metrics
+    noise, rmi = metrics["noise"].to_pylist(), metrics["rmi"].to_pylist()
+    pairs = [
+        (a > b)
+        for a, n in zip(rmi, noise, strict=True)
+        if n == "echo"
+        for b, m in zip(rmi, noise, strict=True)
+        if m == "clean"
+    ]
+    [row] = [row for row in rows if row[0] == "RMI"]
+    assert row[2].startswith(f"{np.mean(pairs):.3f} [")
+    assert {"Diff", "Sum", "IFD", "log PPL(Q)", "RMI, rank in its decile"} <= {row[0] for row in rows}
+    assert "words of the query" not in {row[0] for row in rows}  # these logs do not tell it
+
+
+def test_detection_leaves_out_runs_that_planted_nothing_and_scores_whose_labels_nobody_has(spoiled):
+    unlabelled = [{**row, "noise": None} for row in spoiled.metrics.to_pylist()]
+    assert detection.table(small_logs.small()) is None
+    assert detection.table(logs.conform(runs=spoiled.runs, metrics=unlabelled)) is None
+
+
+def test_two_ways_of_reading_are_two_sections(spoiled):
+    scorers = [{"name": "s", "protocol": protocol, "dtype": "bfloat16"} for protocol in ("exact", "reference")]
+    runs = [
+        {**row, "config": json.dumps({**json.loads(row["config"]), "scorer": scorers[k % 2]})}
+        for k, row in enumerate(spoiled.runs.to_pylist())
+    ]
+    headings = [heading for heading, _ in detection.table(logs.conform(runs=runs, metrics=spoiled.metrics)).sections]
+    assert sorted(", reference, bfloat16" in heading for heading in headings) == [False, True]
+
+
+def test_where_the_spread_grows_with_ppl_the_first_correlation_shows_it_and_the_second_does_not():
+    held = small_logs.small(pairs=4000, budgets=(0.25,), selectors=small_logs.SELECTORS[:2])
+    rows = {row[0]: row[2] for _, section in correlations.table(held).sections for row in section}
+    spread = rows["Spearman of log PPL(Q) and RMI's distance from its decile's median"]
+    left = rows["Spearman of log PPL(Q) and the rank's distance from 50%"]
+    assert float(spread.split(" ")[0]) > 0.1
+    low, high = (float(bound.replace("−", "-")) for bound in left.partition("[")[2].strip("]").split(", "))
+    assert low < 0 < high
+
+
+TEXTS, TOKENS = [f"t{k}" for k in range(30)], np.arange(5, 35)
+FULL, RANDOM, RMI = {"name": "full"}, {"name": "random"}, {"name": "rmi", "low": 0.5}
+GAINS = {"base": 0.0, "full": -0.10, "random": -0.05, "rmi": -0.11}
+
+
+def trained(options, seed, table, **other):
+    """(row of RUNS, rows of LIKELIHOODS) of one model: better than the base by GAINS nats per token, and a little chance."""
+    config = {
+        "selector": options,
+        "data": {"noise": 0.0},
+        "train": {"name": "smoke", "seeds": [seed]},
+        **other.pop("config", {}),
+    }
+    run = small_logs.run(options, 1.0 if options == FULL else 0.25, table, config=json.dumps(config), seed=seed,
+                         selected=80 if options == FULL else 20, **other)  # fmt: skip
+    run["cell"] = f"{options['name']} {config.get('scorer', {}).get('protocol', '')}"
+    draw, easy = np.random.default_rng(seed), np.random.default_rng(9).normal(1, 0.3, 30)
+    return run, [{"run": run["run"], "selector": name, "train_seed": where, "benchmark": "held_out", "id": id, "tokens": int(n),
+                  "nll_sum": float(n * (nll + GAINS[name] + noise))}
+                 for name, where, spread in (("base", None, 0.0), (options["name"], seed, 0.004))
+                 for id, n, nll, noise in zip(TEXTS, TOKENS, easy, draw.normal(0, 1, 30) * spread, strict=True)]  # fmt: skip
+
+
+def of(*models):
+    runs, rows = zip(*models, strict=True)
+    return logs.conform(runs=list(runs), likelihoods=[row for own in rows for row in own])
+
+
+@pytest.fixture(scope="module")
+def models():
+    table = small_logs.metrics(80)
+    return of(*(trained(options, seed, table) for options in (FULL, RANDOM, RMI) for seed in range(3)))
+
+
+def test_a_selection_is_compared_with_chance_and_with_everything_on_the_same_texts(models):
+    [(heading, rows)] = differences.table(models).sections
+    assert heading.startswith("NLL of held-out pairs (30 texts); 80 pairs of invented")
+    told = {row[0]: row for row in rows}
+    assert list(told) == ["Base", "Full", "Random", "RMI (global)"]
+    assert [row[3] for row in rows] == ["1", "3", "3", "3"]
+    nll = {}
+    for row in models.likelihoods.to_pylist():
+        nll.setdefault((row["selector"], row["train_seed"] if row["selector"] != "base" else row["run"]), []).append(
+            row["nll_sum"]
+        )
+    per_token = {key: sum(sums) / TOKENS.sum() for key, sums in nll.items()}
+    of_name = {name: np.mean([value for key, value in per_token.items() if key[0] == name]) for name in GAINS}
+    assert float(told["RMI (global)"][4].split(" ")[0]) == pytest.approx(of_name["rmi"], abs=6e-5)
+    less, lower, upper = (float(x.strip("[],").replace("−", "-")) for x in told["RMI (global)"][5].split(" "))
+    assert less == pytest.approx(of_name["rmi"] - of_name["random"], abs=6e-5)
+    assert lower < less < upper < 0
+    assert told["RMI (global)"][6] == "<0.001"
+    assert float(told["RMI (global)"][7].split(" ")[0].replace("−", "-")) == pytest.approx(
+        of_name["rmi"] - of_name["full"], abs=6e-5
+    )
+    assert told["Base"][5:] == [MISSING] * 4
+    assert told["Random"][5:7] == [MISSING] * 2
+    assert told["Full"][5:] == [MISSING] * 4  # nothing of its size was drawn
+
+
+def test_p_is_corrected_for_all_that_a_section_asks(models):
+    raw = []
+    for ours, theirs in (("random", "full"), ("rmi", "random"), ("rmi", "full")):
+        a, b = (np.array([[row["nll_sum"] for row in models.likelihoods.to_pylist() if row["selector"] == name and row["train_seed"] == seed]
+                          for seed in range(3)]) for name in (ours, theirs))  # fmt: skip
+        raw.append(differences.nll_difference(a, b, TOKENS)[1])
+    told = {row[0]: row for row in differences.table(models).sections[0][1]}
+    shown = [told["Random"][8], told["RMI (global)"][6], told["RMI (global)"][8]]
+    assert shown == ["<0.001" if p < 0.001 else f"{p:.3f}" for p in holm(raw)]
+
+
+def test_one_selection_by_two_readings_is_two_rows_that_say_which():
+    table = small_logs.metrics(80)
+    read = [
+        trained(RMI, 0, table, config={"scorer": {"name": "s", "protocol": protocol}})
+        for protocol in ("exact", "reference")
+    ]
+    rows = differences.table(of(*read, trained(RANDOM, 0, table))).sections[0][1]
+    assert [row[0] for row in rows] == [
+        "Base",
+        "Random",
+        'RMI (global), protocol "exact"',
+        'RMI (global), protocol "reference"',
+    ]
+    assert all(row[5] != MISSING for row in rows[2:])
+
+
+@pytest.mark.parametrize(
+    "other", [{"data_digest": "e" * 64}, {"target": "another"}, {"partial": "first 2 of 164"}, {"mark": "killed"}]
+)
+def test_what_was_trained_on_or_measured_otherwise_is_not_compared(other):
+    table = small_logs.metrics(80)
+    assert differences.table(of(trained(RANDOM, 0, table), trained(RMI, 0, table, **other))) is None
