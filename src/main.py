@@ -36,6 +36,7 @@ Options (option=value; values and their sources are in conf/):
   seed=0               seed of the selection (random); data.seed and train.seeds are their own
   data.limit=N         the first N records        data.noise=0.3   spoil 30% with known labels, to grade a selector
   data.decontaminate=0.05  take out what leaks HumanEval or MBPP    data.near_duplicates=0.8  and near-copies
+  data.held_out=0.1    set pairs aside, measure every model on them    evaluate.samples=0  ask nothing, measure likelihoods
   hydra.run.dir=DIR    where this run goes        store_dir=DIR    where results are kept for re-use (runs/store)
   launch=slurm|ray     score on a cluster, train on Slurm  launch.workers=N  scoring processes
   launch.ranks=N       training processes a node       launch.nodes=N, launch.hosts=[a,b]  machines for training
@@ -98,7 +99,8 @@ def _groups() -> str:
 
 
 def _experiments() -> str:
-    return textwrap.fill(", ".join(sorted(p.stem for p in EXPERIMENTS.glob("*.yaml"))), 100,
+    files = [*sorted(EXPERIMENTS.glob("*.yaml")), *sorted(EXPERIMENTS.glob("study/*.yaml"))]
+    return textwrap.fill(", ".join(str(file.relative_to(EXPERIMENTS).with_suffix("")) for file in files), 100,
                          initial_indent="  ", subsequent_indent="  ")  # fmt: skip
 
 
