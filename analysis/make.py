@@ -124,13 +124,14 @@ def digest(held: Logs, table: str) -> str:
 
 
 def commit() -> str | None:
-    """Of the code; "+" behind it where analysis/ or src/ differ from it; None outside a repository."""
-    git = ["git", "-C", str(ROOT)]
-    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
-    if head.returncode:
+    """The last one that changed the code (analysis/ or src/), so that to commit the figures makes no other; "+" behind it where
+    the code differs from it; None outside a repository."""
+    git, code = ["git", "-C", str(ROOT)], ["--", "analysis", "src"]
+    last = subprocess.run([*git, "log", "-1", "--format=%H", *code], capture_output=True, text=True)
+    if not last.stdout.strip():
         return None
-    changed = subprocess.run([*git, "status", "--porcelain", "analysis", "src"], capture_output=True, text=True).stdout
-    return head.stdout.strip() + ("+" if changed else "")
+    changed = subprocess.run([*git, "status", "--porcelain", *code], capture_output=True, text=True).stdout
+    return last.stdout.strip() + ("+" if changed else "")
 
 
 if __name__ == "__main__":
