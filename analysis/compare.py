@@ -24,7 +24,7 @@ from analysis import logs  # noqa: E402
 from analysis.fetch import fetch  # noqa: E402
 from analysis.logs import Logs  # noqa: E402
 from qaq import report  # noqa: E402
-from qaq.evaluate.results import Measured, comparison, results, won_and_lost  # noqa: E402
+from qaq.evaluate.results import HELD_OUT, Measured, comparison, results, won_and_lost  # noqa: E402
 from qaq.grid import grid  # noqa: E402
 
 _WIDTH = 80
@@ -91,7 +91,7 @@ def compare(a: tuple[Logs, str], b: tuple[Logs, str] | None = None) -> str:
 def side(held: Logs, run: str, tuned: bool) -> Side:
     """The run's tuned models, or its base."""
     row = next(row for row in held.runs.to_pylist() if row["run"] == run)
-    models = list(_models(held.answers.filter(pc.equal(held.answers["run"], run)), tuned))
+    models = list(_models(_of(held.answers, run), _of(held.likelihoods, run), tuned))
     seeds = [seed for seed, _ in models]
     what = f"{row['selector']}, budget {row['budget']}" + (f", training seeds {seeds}" if seeds else "")
     mark = f"\n   {row['mark']}" if row["mark"] else ""
@@ -99,15 +99,29 @@ def side(held: Logs, run: str, tuned: bool) -> Side:
     return Side(label, row, held, [model for _, model in models])
 
 
-def _models(answers: pa.Table, tuned: bool) -> Iterator[tuple[int | None, Measured]]:
-    """(Training seed, tables) of every tuned model of one run's ANSWERS, or of its base."""
-    rows = [row for row in answers.to_pylist() if (row["selector"] != "base") == tuned]
-    rows.sort(key=lambda row: (_natural(row["task_id"]), row["sample"]))
-    for seed in sorted({row["train_seed"] for row in rows}, key=lambda seed: (seed is None, seed)):
-        mine = pa.Table.from_pylist([row for row in rows if row["train_seed"] == seed], logs.ANSWERS.columns)
-        first = mine.filter(pc.equal(mine["sample"], pc.min(mine["sample"])))
-        canonical = pa.table({"id": first["task_id"], "nll_sum": first["nll_sum"], "tokens": first["nll_tokens"]})
-        yield seed, Measured(mine, mine, canonical)
+def _models(answers: pa.Table, likelihoods: pa.Table, tuned: bool) -> Iterator[tuple[int | None, Measured]]:
+    """(Training seed, tables) of every tuned model of one run's ANSWERS and LIKELIHOODS, or of its base."""
+    said, read = (
+        [row for row in table.to_pylist() if (row["selector"] != "base") == tuned] for table in (answers, likelihoods)
+    )
+    said.sort(key=lambda row: (_natural(row["task_id"]), row["sample"]))
+    for seed in sorted({row["train_seed"] for row in [*said, *read]}, key=lambda seed: (seed is None, seed)):
+        mine = pa.Table.from_pylist([row for row in said if row["train_seed"] == seed], logs.ANSWERS.columns)
+        own = [row for row in read if row["train_seed"] == seed]
+        held_out = [row for row in own if row["benchmark"] == HELD_OUT]
+        canonical = [row for row in own if row["benchmark"] != HELD_OUT] or [
+            {
+                "id": row["task_id"],
+                "nll_sum": row["nll_sum"],
+                "tokens": row["nll_tokens"],
+            }  # LOGS from before LIKELIHOODS
+            for row in mine.to_pylist()
+            if row["sample"] == said[0]["sample"]
+        ]
+        yield (
+            seed,
+            Measured(mine, mine, pa.Table.from_pylist(canonical), pa.Table.from_pylist(held_out) if held_out else None),
+        )
 
 
 def _natural(task: str) -> list[Any]:
@@ -174,11 +188,13 @@ def _answered(a: Side, b: Side) -> list[str]:
         values.setdefault((row["benchmark"], row["metric"]), [None]).append(row["value"])
     rows = comparison(benchmark, a.models, b.models)
     partial = " (PARTIAL: evaluate.limit)" if asked["tasks"]["limit"] else ""
-    title = _wrapped(f"{benchmark}, {rows[0]['tasks']} tasks{partial}; shares in %, their differences in points")
+    tasks = next(row["tasks"] for row in rows if row["benchmark"] != HELD_OUT)
+    title = _wrapped(f"{benchmark}, {tasks} tasks{partial}; shares in %, their differences in points")
     drawn = _grid(("metric", "A", "B", "A - B [95% interval]", "won/lost/tied", "p"),
                  [_cells(row, benchmark, *values[row["benchmark"], row["metric"]]) for row in rows])  # fmt: skip
     return [*_heads(a, b), title, *(_wrapped(f"note: {note}") for note in notes), drawn,
-            *_lists(*won_and_lost(benchmark, a.models, b.models))]  # fmt: skip
+            *(_lists(*won_and_lost(benchmark, a.models, b.models)) if a.models[0].verdicts.num_rows else
+              ["nothing was asked (evaluate.samples=0): no task was passed or failed"])]  # fmt: skip
 
 
 def differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
@@ -210,7 +226,7 @@ def _on_seeds(a: Side, b: Side) -> str:
 
 def _cells(row: dict[str, Any], benchmark: str, a: float | None, b: float | None) -> list[str]:
     scale, digits = report.scaled(row["metric"])
-    name = row["metric"] if row["benchmark"] == benchmark else f"{row['metric']} (base)"
+    name = row["metric"] if row["benchmark"] in (benchmark, HELD_OUT) else f"{row['metric']} (base)"
     sides = ["-" if x is None else f"{scale * x:.{digits}f}" for x in (a, b)]
     return [name, *sides, report.gain(row), report.tally(row), report.p_value(row["p"])]
 

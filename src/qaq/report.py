@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from rich.console import Console
 
 from qaq.estimate.table import table as estimate_table
+from qaq.evaluate import HELD_OUT
 from qaq.grid import grid
 
 
@@ -144,7 +145,8 @@ def _metric(row: dict[str, Any], asked: dict[str, Any]) -> str:
 
 
 def _count(row: dict[str, Any]) -> str:
-    return f"{row['tasks']} tasks" if row["of"] is None else f"{row['count']} / {row['of']}"
+    what = "pairs" if row["benchmark"] == HELD_OUT else "tasks"
+    return f"{row['tasks']} {what}" if row["of"] is None else f"{row['count']} / {row['of']}"
 
 
 def tally(row: dict[str, Any]) -> str:

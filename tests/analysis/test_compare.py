@@ -127,3 +127,22 @@ def test_a_source_of_several_runs_or_of_none_is_refused_with_their_names(tmp_pat
     assert "(sweep/1)" in told
     assert main([str(tmp_path / "nowhere")]) == 2
     assert "holds no run" in capsys.readouterr().err
+
+
+def read_only(*benchmarks: str, gain: float = 0.0) -> tuple[Logs, str]:
+    """A run whose models were asked nothing: what they make of two texts of each benchmark."""
+    held, run = made({})
+    rows = [{"run": run, "selector": name, "train_seed": seed, "benchmark": benchmark, "id": f"{benchmark}{k}", "tokens": 10,
+             "nll_sum": 10.0 + k - (gain if name == "ifd" else 0.0)}
+            for name, seed in (("base", None), ("ifd", 0)) for benchmark in benchmarks for k in range(2)]  # fmt: skip
+    return logs.conform(runs=held.runs, likelihoods=rows), run
+
+
+def test_runs_that_were_asked_nothing_are_compared_by_what_they_make_of_right_answers():
+    text = compare(read_only("humaneval", "held_out", gain=2.0), read_only("humaneval", "held_out"))
+    assert cells(text, "canonical_nll")[1:4] == ["0.850", "1.050", "-0.200"]
+    assert cells(text, "answer_nll")[1:4] == ["0.850", "1.050", "-0.200"]
+    assert "nothing was asked (evaluate.samples=0): no task was passed or failed" in text
+    assert "pass@1" not in text
+    alone = compare(read_only("humaneval", "held_out", gain=1.0))
+    assert cells(alone, "answer_nll")[1:4] == ["0.950", "1.050", "-0.100"]
