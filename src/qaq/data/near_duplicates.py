@@ -4,7 +4,8 @@ A text is query and answer, as for exact duplicates: the same question with anot
 of five words or signs, in lower case; a shorter text is one shingle. In the source's order a pair stays unless its Jaccard
 similarity, of the shingles themselves, with a pair that stayed reaches the threshold; so everything that goes is close to
 something that stays, and chains of small changes do not carry off what is far from it. LSH only proposes whom to compare: it
-misses one in a hundred of the pairs at the threshold, fewer above it. Writing without spaces counts as one long word.
+misses one in a hundred of the pairs at the threshold, fewer above it. Writing without spaces counts as one long word. Memory: 6 to
+7 KB a pair that stays. Pairs that share a long boilerplate and yet stay are compared with each other, so their time is quadratic.
 """
 
 import math
