@@ -42,8 +42,17 @@ def made(folder, tmp_path_factory) -> Path:
 def test_every_figure_and_table_is_there_in_both_forms(made):
     figures, tables = ({make.name(module) for module in make.modules(kind)} for kind in ("figures", "tables"))
     assert figures == {"rmi", "strata", "rmi_ifd", "disagreement", "overlap", "budget", "noise", "training",
-                       "composition"}  # fmt: skip
-    assert tables == {"main", "disagreement", "correlations", "cost", "composition", "leakage"}
+                       "composition", "differences"}  # fmt: skip
+    assert tables == {
+        "main",
+        "disagreement",
+        "correlations",
+        "cost",
+        "composition",
+        "leakage",
+        "detection",
+        "differences",
+    }
     expected = {f"{name}.{kind}" for name in figures for kind in ("pdf", "png")}
     expected |= {f"table_{name}.{kind}" for name in tables for kind in ("md", "tex")}
     assert {file.name for file in made.iterdir()} == expected | {"manifest.json"}

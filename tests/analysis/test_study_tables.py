@@ -9,10 +9,12 @@ import small_logs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis import logs
+from analysis import drawing, logs
+from analysis.figures import differences as drawn
 from analysis.measures import auc, holm
 from analysis.tables import correlations, detection, differences
 from analysis.typeset import MISSING
+from qaq.evaluate.results import nll_difference
 
 FEW = st.lists(st.integers(0, 6), min_size=2, max_size=12)
 
@@ -171,7 +173,7 @@ def test_p_is_corrected_for_all_that_a_section_asks(models):
     for ours, theirs in (("random", "full"), ("rmi", "random"), ("rmi", "full")):
         a, b = (np.array([[row["nll_sum"] for row in models.likelihoods.to_pylist() if row["selector"] == name and row["train_seed"] == seed]
                           for seed in range(3)]) for name in (ours, theirs))  # fmt: skip
-        raw.append(differences.nll_difference(a, b, TOKENS)[1])
+        raw.append(nll_difference(a, b, TOKENS)[1])
     told = {row[0]: row for row in differences.table(models).sections[0][1]}
     shown = [told["Random"][8], told["RMI (global)"][6], told["RMI (global)"][8]]
     assert shown == ["<0.001" if p < 0.001 else f"{p:.3f}" for p in holm(raw)]
@@ -199,3 +201,19 @@ def test_one_selection_by_two_readings_is_two_rows_that_say_which():
 def test_what_was_trained_on_or_measured_otherwise_is_not_compared(other):
     table = small_logs.metrics(80)
     assert differences.table(of(trained(RANDOM, 0, table), trained(RMI, 0, table, **other))) is None
+
+
+def test_the_figure_has_a_row_a_selection_whose_whiskers_are_the_tables_and_the_line_of_all_pairs(models):
+    with drawing.style():
+        figure = drawn.figure(models)
+    [axes] = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["RMI (global)"]
+    less = {row[0]: row[5] for row in differences.table(models).sections[0][1]}["RMI (global)"]
+    value, low, high = (float(x.strip("[],").replace("−", "-")) for x in less.split(" "))
+    [bars] = axes.containers
+    [[(left, _), (right, _)]] = bars.lines[2][0].get_segments()
+    assert (left, bars.lines[0].get_xdata()[0], right) == pytest.approx((low, value, high), abs=6e-5)
+    dashed = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"]
+    random_less = {row[0]: row[7] for row in differences.table(models).sections[0][1]}["Random"]
+    assert dashed == pytest.approx([-float(random_less.split(" ")[0].replace("−", "-"))], abs=6e-5)
+    assert drawn.figure(logs.conform()) is None
