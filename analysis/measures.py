@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qaq.evaluate.statistics import Z95
+from qaq.evaluate.statistics import Z95, wilson
 from qaq.select.base import middle_ranks
 
 
@@ -41,7 +41,7 @@ class Auc(NamedTuple):
 
 def auc(positive: np.ndarray, negative: np.ndarray) -> Auc | None:
     """P(a positive's value > a negative's), ties half; interval on the logit with the variance of DeLong et al. 1988 (Biometrics
-    44:837). Where all pairs are ordered alike that variance is 0, and the bound is what one pair the other way would give.
+    44:837). Where that is 0, as where all pairs are ordered alike: Wilson's, of as many draws as the smaller side has.
 
     None for fewer than two of either.
     """
@@ -51,15 +51,12 @@ def auc(positive: np.ndarray, negative: np.ndarray) -> Auc | None:
     everything = middle_ranks(np.concatenate([positive, negative]))
     above = (everything[:many] - middle_ranks(positive)) / few  # of each positive: negatives below it
     below = 1 - (everything[many:] - middle_ranks(negative)) / many  # of each negative: positives above it
-    value = float(above.mean())
-    inside = float(np.clip(value, 0.5 / (many * few), 1 - 0.5 / (many * few)))
-    variance = above.var(ddof=1) / many + below.var(ddof=1) / few
-    if variance == 0:
-        variance = inside * (1 - inside) / min(many, few)
-    half = Z95 * np.sqrt(variance) / (inside * (1 - inside))
-    logit = np.log(inside / (1 - inside))
-    low, high = (float(1 / (1 + np.exp(-(logit + side * half)))) for side in (-1, 1))
-    return Auc(value, min(low, value), max(high, value))
+    value, variance = float(above.mean()), above.var(ddof=1) / many + below.var(ddof=1) / few
+    if variance < 1e-12:
+        return Auc(value, *wilson(value * min(many, few), min(many, few)))
+    half = Z95 * np.sqrt(variance) / (value * (1 - value))
+    logit = np.log(value / (1 - value))
+    return Auc(value, *(float(1 / (1 + np.exp(-(logit + side * half)))) for side in (-1, 1)))
 
 
 def holm(p: Sequence[float]) -> list[float]:

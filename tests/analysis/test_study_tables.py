@@ -36,6 +36,12 @@ def test_an_interval_holds_the_truth_19_times_of_20():
     assert 0.92 <= held / 400 <= 0.98
 
 
+def test_perfect_order_is_as_sure_as_the_smaller_side_is_large():
+    found = auc(np.arange(75) + 1000.0, np.arange(700.0))
+    assert found.value == found.high == 1
+    assert 0.94 < found.low < 0.96
+
+
 def test_one_pair_of_a_kind_has_no_auc():
     assert auc(np.ones(1), np.ones(5)) is None
 
