@@ -1,0 +1,40 @@
+"""What lies in paper_figs/ is what the committed logs give."""
+
+import json
+import re
+
+import pytest
+from small_logs import ROOT
+
+from analysis import make
+
+PUBLISHED = ROOT / "paper_figs"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    out = tmp_path_factory.mktemp("published")
+    make.make(make.gathered([]), out)
+    return out
+
+
+def test_the_committed_logs_give_every_published_file_byte_for_byte(made):
+    told = json.loads((PUBLISHED / "manifest.json").read_text())
+    files = {file.name for file in PUBLISHED.iterdir()} - {"README.md", "manifest.json"}
+    assert files == set(told["files"]) == {file.name for file in made.iterdir()} - {"manifest.json"}
+    assert [name for name in sorted(files) if (made / name).read_bytes() != (PUBLISHED / name).read_bytes()] == []
+    assert json.loads((made / "manifest.json").read_text())["files"] == told["files"]
+
+
+def test_the_committed_logs_name_no_place_of_the_machine_that_made_them():
+    held = make.gathered([])
+    for name in ("runs", "results", "noise"):
+        for row in getattr(held, name).to_pylist():
+            assert not [value for value in row.values() if isinstance(value, str) and re.search(r'(^|[" =])/\w', value)]
+
+
+@pytest.mark.parametrize("page", ["README.md", "experiments/README.md"])
+def test_the_pictures_of_a_page_are_published(page):
+    shown = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (ROOT / page).read_text())
+    assert all(((ROOT / page).parent / file).resolve().parent == PUBLISHED for file in shown)
+    assert all(((ROOT / page).parent / file).is_file() for file in shown)
