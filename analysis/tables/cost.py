@@ -35,7 +35,7 @@ def table(logs: Logs) -> Table | None:
     out = left_out(logs)
     return Table("Cost, in seconds", ["selection", "share", "pairs", "seed", *STAGES, "tokens trained", "this run"], sections, [
         "A stage's seconds are those of the run that computed it first: runs that share a result show the same; both scorers together, "
-        "loading a model not included. This run: the wall clock of the run itself, which found in the store what others had computed.",
+        "loading a model not included; of a stage that was interrupted, and of pairs that were scored before, only what was left to do. This run: the wall clock of the run itself, which found in the store what others had computed.",
         f"{MISSING}: the run has no such stage. The paper gives no cost.",
         *([f"Runs left out: {'; '.join(out)}."] if out else [])])  # fmt: skip
 

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from qaq import evaluate, score
+from qaq import evaluate, reading, score
 from qaq.evaluate import Measured
 from qaq.job import Job
 from qaq.store import Entry, fingerprint
@@ -89,7 +89,8 @@ def _measure(job: Job, truth: Entry | None, held_out: Path | None, stage: str, m
         verdicts = evaluate.grade(evaluate.tasks(settings), solutions, settings, truth.path)
         write(evaluate.with_syntax(verdicts, solutions, settings), out / "verdicts.parquet")
 
-    said = job.store.entry("solutions", VERSIONS["solutions"], what, keyed, generate)
+    # The canonical solutions' likelihood lies beside the replies.
+    said = job.store.entry("solutions", VERSIONS["solutions"], {**what, "reading": reading.VERSIONS}, keyed, generate)
     shutil.rmtree(work, ignore_errors=True)
     job.keep(f"{stage}_solutions", said)
     verdicts = VERDICTS.columns.empty_table()
@@ -131,7 +132,7 @@ def _read_held_out(job: Job, pairs: Path, stage: str, model: Callable[[], Path],
         found = _likelihood(job, read_by, "forward", {"examples": str(pairs)}, pairs, out)
         write(found.filter(pc.equal(found["target"], "answer")), out / "likelihood.parquet")
 
-    determining = {name: how[name] for name in ("protocol", "system_prompt", "dtype")}
+    determining = {**{name: how[name] for name in ("protocol", "system_prompt", "dtype")}, "reading": reading.VERSIONS}
     made = job.store.entry(
         "held_out", VERSIONS["held_out"], determining, {"model": key, "pairs": digest_of(pairs)}, build
     )

@@ -45,7 +45,7 @@ from qaq.train.recipe import determining, recipe
 log = logging.getLogger(__name__)
 
 # Raised when a stage's code changes what it makes; part of every key.
-VERSIONS = {"examples": data.VERSION, **reading.VERSIONS, "checkpoint": 4, "leakage": leakage.VERSION}
+VERSIONS = {"examples": data.VERSION, **reading.VERSIONS, "checkpoint": 5, "leakage": leakage.VERSION}
 
 
 def run(

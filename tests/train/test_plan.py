@@ -34,10 +34,15 @@ def test_ranks_and_passes_share_an_update_without_losing_or_doubling_a_row(batch
     whole, found = split(batch, micro, ranks), order(3 * batch, batch, count, 0)
     assert whole.micro <= micro
     assert batch <= whole.slots < batch + ranks * whole.passes
-    dealt = seats(found, whole).reshape(count, whole.passes, ranks, whole.micro)
+    lengths = np.random.default_rng(count).integers(1, 9, 3 * batch)
+    dealt = seats(found, whole, lengths).reshape(count, whole.passes, ranks, whole.micro)
     for update, places in zip(found, dealt, strict=True):
         assert sorted(places[places >= 0]) == sorted(update[update >= 0])
         assert (places >= 0).any(axis=(0, 2)).all()  # no rank is idle
+        sizes = np.where(places < 0, 0, lengths[places])
+        assert (
+            sizes.min(axis=(1, 2))[:-1] >= sizes.max(axis=(1, 2))[1:]
+        ).all()  # a pass's rows are as long as each other, nearly
 
 
 def test_one_and_a_half_epochs_are_half_again_as_many_updates():

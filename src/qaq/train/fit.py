@@ -63,16 +63,14 @@ def _fit(request: dict[str, Any], settings: dict[str, Any], work: Path, out: Pat
             log.info("train.adapter: an adapter is trained, not all weights, which departs from the paper")
     batch = settings["batch_size"]
     steps = settings["updates"] or plan.updates(len(rows), batch, settings["epochs"])
-    order = plan.order(len(rows), batch, steps, settings["seed"])
+    order, lengths = plan.order(len(rows), batch, steps, settings["seed"]), [len(row.ids) for row in rows]
     split = plan.split(batch, settings["micro_batch_size"], setup.ranks()[1])
     args = setup.arguments(settings, models.device(request["device"]), work, split, steps)
     setup.quiet()
     shape, device = _shape(request["model"]), str(args.device)
-    with _memory(
-        lambda: too_large(shape, settings, split.ranks, max(len(row.ids) for row in rows), hardware.memory(device))
-    ):
+    with _memory(lambda: too_large(shape, settings, split.ranks, max(lengths), hardware.memory(device))):
         trainer = setup.make_trainer(
-            setup.load(request["model"], settings), tokenizer, args, rows, plan.seats(order, split), settings
+            setup.load(request["model"], settings), tokenizer, args, rows, plan.seats(order, split, lengths), settings
         )
         trainer.facts = {"order": plan.digest(order, [row.id for row in rows]), "global_batch": batch, "ranks": split.ranks,
                          "deepspeed": settings["deepspeed"]}  # fmt: skip

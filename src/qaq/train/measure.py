@@ -44,10 +44,11 @@ def measure(request: dict[str, Any]) -> None:
         (out / "measured.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
-def padded(lengths: np.ndarray, micro: int) -> int:
-    """Tokens of `lengths`, `micro` at a time, each padded to its pass's longest."""
-    parts = [lengths[first : first + micro] for first in range(0, len(lengths), micro)]
-    return sum(len(part) * int(part.max()) for part in parts)
+def padded(lengths: np.ndarray, batch: int, micro: int) -> int:
+    """Tokens of `lengths`, `batch` an update, of which the longest go first, `micro` a pass, each padded to its pass's longest."""
+    updates = [-np.sort(-lengths[first : first + batch]) for first in range(0, len(lengths), batch)]
+    parts = [update[first : first + micro] for update in updates for first in range(0, len(update), micro)]
+    return sum(len(part) * int(part[0]) for part in parts)
 
 
 def spread(rows: list[Row], count: int) -> list[Row]:
@@ -71,9 +72,9 @@ def _measured(request: dict[str, Any], tokenizer: Any, rows: list[Row]) -> dict[
     chosen = spread(rows, _ROWS)
     updates, loading = _timed(request, tokenizer, chosen, {**settings, "batch_size": batch})
     lengths = np.array([len(row.ids) for row in chosen])
-    tokens = [padded(lengths[i * batch : (i + 1) * batch], micro) for i in range(len(updates))]
+    tokens = [padded(lengths[i * batch : (i + 1) * batch], batch, micro) for i in range(len(updates))]
     shuffled = np.random.default_rng(1).permutation([len(row.ids) for row in rows])
-    return {"padded": padded(shuffled, micro) / len(rows), **_rates(updates, tokens), "loading": loading,
+    return {"padded": padded(shuffled, settings["batch_size"], micro) / len(rows), **_rates(updates, tokens), "loading": loading,
             "peak_bytes": hardware.expected(device, _HEAP_GROWS), **hardware.describe(device)}  # fmt: skip
 
 
@@ -105,7 +106,8 @@ def _timed(request: dict[str, Any], tokenizer: Any, rows: list[Row],
     model = setup.load(request["model"], settings)
     loading = time.monotonic() - start
     clock = Clock(request["seconds"])
-    trainer = setup.make_trainer(model, tokenizer, args, rows, seats(order, whole), settings)
+    places = seats(order, whole, np.array([len(row.ids) for row in rows]))
+    trainer = setup.make_trainer(model, tokenizer, args, rows, places, settings)
     trainer.add_callback(clock)
     trainer.train()
     return clock.updates, loading

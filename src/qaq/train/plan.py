@@ -58,11 +58,15 @@ def order(rows: int, batch_size: int, count: int, seed: int) -> np.ndarray:
     return np.concatenate(epochs)[:count]
 
 
-def seats(order: np.ndarray, split: Split) -> np.ndarray:
+def seats(order: np.ndarray, split: Split, lengths: np.ndarray) -> np.ndarray:
     """The order in the sequence a loader deals it out: pass by pass, rank by rank; int32 [updates x slots], -1 is empty.
 
-    Within a pass every rank gets a row before one gets its second, so that empty slots leave none idle.
+    The rows of an update go by their `lengths` [rows], the longest first: a pass pads to its longest row, and an update is one sum
+    whoever stands beside whom. Within a pass every rank gets a row before one gets its second, so that empty slots leave none
+    idle.
     """
+    sizes = np.where(order < 0, -1, np.asarray(lengths)[order])
+    order = np.take_along_axis(order, np.argsort(-sizes, axis=1, kind="stable"), axis=1)
     spare = np.full((len(order), split.slots - order.shape[1]), -1, np.int32)
     rows = np.concatenate([order, spare], axis=1).reshape(len(order), split.passes, split.micro, split.ranks)
     return rows.swapaxes(2, 3).reshape(-1)
