@@ -181,6 +181,7 @@ def _answered(a: Side, b: Side) -> list[str]:
                              "stages=[load,score,select,train,evaluate] and, for a base, evaluate.baseline=true")  # fmt: skip
     asked, other = (json.loads(one.run["evaluation"]) for one in (a, b))
     notes = [*differences(asked, other), *_warnings("A", asked), *(_warnings("B", other) if b.run is not a.run else [])]
+    notes += _on_held_out(a, b)
     notes.append(_on_seeds(a, b))
     benchmark = asked["tasks"]["benchmark"]
     values = {(r["benchmark"], r["metric"]): [r["value"]] for r in results(benchmark, a.models)}
@@ -195,6 +196,18 @@ def _answered(a: Side, b: Side) -> list[str]:
     return [*_heads(a, b), title, *(_wrapped(f"note: {note}") for note in notes), drawn,
             *(_lists(*won_and_lost(benchmark, a.models, b.models)) if a.models[0].verdicts.num_rows else
               ["nothing was asked (evaluate.samples=0): no task was passed or failed"])]  # fmt: skip
+
+
+def _on_held_out(a: Side, b: Side) -> list[str]:
+    """A line where the two were not measured on the same held-out pairs."""
+    ours, theirs = (
+        {id for model in one.models if model.held_out for id in model.held_out["id"].to_pylist()} for one in (a, b)
+    )
+    if ours == theirs or not (ours and theirs):
+        return []
+    return [
+        f"answer_nll: {len(ours)} held-out pairs in A, {len(theirs)} in B; the difference is over the {len(ours & theirs)} in both"
+    ]
 
 
 def differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:

@@ -29,6 +29,11 @@ from qaq.store import file_digest, fingerprint  # noqa: E402
 log = logging.getLogger("make")
 RESULTS = ROOT / "experiments" / "results"
 MANIFEST = "manifest.json"
+# Of rows that agree in these columns one stays, the first in this order; null comes last.
+_FIRST = {
+    "runs": (["run", "status", "mark"], ("started", "descending")),
+    "metrics": (["scores", "id"], ("noise", "ascending")),
+}
 _BATCH = 10_000  # rows turned to text at once; part of the digest
 
 
@@ -66,13 +71,22 @@ def gathered(sources: list[str]) -> Logs:
 
 
 def joined(several: list[Logs]) -> Logs:
-    """The tables that figures and tables use, of all of them; a row that two of them hold is there once."""
+    """The tables that figures and tables use, of all of them. What two of them hold is there once: a run as the newest attempt
+    tells it, a score with the label of whoever knows it."""
     needed = sorted({table for kind in ("figures", "tables") for module in modules(kind) for table in module.NEEDS})
     held = {}
     for name in needed:
         rows = pa.concat_tables(getattr(one, name) for one in several)
+        if name in _FIRST:
+            rows = _first(rows, *_FIRST[name])
         held[name] = rows.group_by(rows.column_names, use_threads=False).aggregate([])
     return logs.conform(**held)
+
+
+def _first(rows: pa.Table, alike: list[str], order: tuple[str, str]) -> pa.Table:
+    rows = rows.sort_by([order])
+    numbered = rows.append_column("place", pa.array(range(len(rows)), pa.int64()))
+    return rows.take(numbered.group_by(alike, use_threads=False).aggregate([("place", "min")])["place_min"])
 
 
 def make(held: Logs, out: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Selections side by side: what the models trained on each make of the same right answers."""
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from analysis import drawing
 from analysis.logs import Logs
 from analysis.paper import near
 from analysis.scored import details
-from analysis.usable import Run, label, of_scorer, share, usable
+from analysis.usable import Run, label, of_scorer, options, share, usable
 from qaq.evaluate import HELD_OUT
 from qaq.evaluate.results import nll_difference
 from qaq.evaluate.statistics import Estimate, mean, per_token
@@ -67,7 +68,7 @@ def comparable(logs: Logs) -> list[tuple[Setting, str, list[Arm]]]:
         run, base = runs[id], selector == "base"
         which = "base" if base else (label(run), run["budget"], *_facts(run).items())
         arm = found[_setting(run), benchmark].setdefault(which, Arm(run, "Base" if base else label(run), {}))
-        arm.models["base" if base else f"{run['seed']} {seed}"] = texts
+        arm.models["base" if base else _model(run, seed)] = texts
     most = {setting: max(len(arms) for (other, _), arms in found.items() if other == setting) for setting, _ in found}
     order = sorted(found, key=lambda key: (-(key[0].rows or 0), -most[key[0]], str(key[0]), key[1] != HELD_OUT, key[1]))
     held = [(setting, benchmark, _told_apart(list(found[setting, benchmark].values()))) for setting, benchmark in order]
@@ -79,8 +80,16 @@ def _setting(run: Run) -> Setting:
     return Setting(*(run[name] for name in ("data_digest", "rows", "target", "train", "partial")), tuple(rest))
 
 
+def _model(run: Run, seed: int | None) -> str:
+    """Its checkpoint's key; of logs that do not tell it, its seeds."""
+    keys = json.loads(run["keys"] or "{}")
+    return keys.get(f"train_seed{seed}") or keys.get("train") or f"{run['seed']} {seed}"
+
+
 def _facts(run: Run) -> dict[str, str]:
-    """Who read the pairs, and how."""
+    """Who read the pairs, and how; nothing where the selector does not look at that."""
+    if options(run).get("name") in ("full", "random"):
+        return {}
     how = {name.removeprefix("scorer."): value for name, value in details(run).items() if name.startswith("scorer.")}
     return {"scorer": of_scorer(run), **how}
 

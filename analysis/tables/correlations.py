@@ -13,7 +13,8 @@ from analysis.measures import interval, jaccard, shared, spearman
 from analysis.scored import details
 from analysis.typeset import MISSING, Table
 from analysis.usable import Run, label, left_out, of_data, of_scorer, one_budget, selections, usable
-from qaq.select.base import ranks_within, scaled, strata
+from qaq.evaluate.statistics import wilson
+from qaq.select.base import ranks, scaled, strata
 
 log = logging.getLogger(__name__)
 NEEDS = ("runs", "metrics", "subsets")
@@ -25,9 +26,8 @@ KNOWN = {
 }
 PAIRS = {RMI_IFD: ("rmi", "ifd"), "Spearman of RMI and log PPL(Q)": ("rmi", "log_ppl_q"),
          "Spearman of log PPL(Q) and RMI's distance from its decile's median": ("log_ppl_q", "spread"),
-         "Spearman of log PPL(Q) and the rank's distance from 50%": ("log_ppl_q", "rank_spread"),
          "Spearman of RMI, strong and weak scorer": ("rmi", "weak_rmi")}  # fmt: skip
-DECILES = 10
+DECILES, EASY = 10, 3
 
 
 def table(logs: Logs) -> Table | None:
@@ -58,7 +58,8 @@ def table(logs: Logs) -> Table | None:
 def _rows(logs: Logs, runs: list[Run]) -> list[list[str]]:
     held, rows = _metrics(logs, runs[0]["scores"]), []
     if {"rmi", "log_ppl_q"} <= set(held) and len(held["rmi"]) >= 2 * DECILES:
-        held |= _spread(held["rmi"], held["log_ppl_q"])
+        held["spread"] = _spread(held["rmi"], held["log_ppl_q"])
+        rows += _easy(held["rmi"], held["log_ppl_q"])
     for what, (x, y) in PAIRS.items():
         found = spearman(held[x], held[y]) if x in held and y in held else None
         rows += [[what, _known(what), interval(found), f"{found.n:,}"]] if found else []
@@ -77,12 +78,23 @@ def _rows(logs: Logs, runs: list[Run]) -> list[list[str]]:
     return rows
 
 
-def _spread(rmi: np.ndarray, log_ppl_q: np.ndarray) -> dict[str, np.ndarray]:
-    """How far each pair's RMI lies from the median of its decile of PPL(Q), and its rank inside the decile from the middle: where
-    the spread hangs on PPL(Q) the first is correlated with it, and the second is what stratification leaves of that."""
+def _spread(rmi: np.ndarray, log_ppl_q: np.ndarray) -> np.ndarray:
+    """How far each pair's RMI lies from the median of its decile of PPL(Q): correlated with PPL(Q) where the spread hangs on it."""
     stratum = strata(log_ppl_q, DECILES)
     medians = np.array([np.median(rmi[stratum == k]) for k in range(DECILES)])
-    return {"spread": abs(rmi - medians[stratum]), "rank_spread": abs(scaled(*ranks_within(rmi, stratum)) - 0.5)}
+    return abs(rmi - medians[stratum])
+
+
+def _easy(rmi: np.ndarray, log_ppl_q: np.ndarray) -> list[list[str]]:
+    """What a global rank does to the queries that are easiest to predict, which stratification leaves at their share."""
+    easy, rank, rows = strata(log_ppl_q, DECILES) < EASY, scaled(ranks(rmi), len(rmi)), []
+    for low, high in ((0.5, 0.75), (0.5, 1.0)):
+        band = (rank >= low) & (rank < high)
+        kept, count = int((easy & band).sum()), int(band.sum())
+        bounds = wilson(kept, count)
+        rows.append([f"share of the {EASY} lowest deciles of PPL(Q) in {low:.0%} to {high:.0%} of RMI's global rank ({EASY / DECILES:.0%} if stratified)",
+                     MISSING, f"{kept / count:.1%} [{bounds[0]:.1%}, {bounds[1]:.1%}]", f"{count:,}"])  # fmt: skip
+    return rows
 
 
 def _known(what: str) -> str:
@@ -107,7 +119,7 @@ def _between(logs: Logs, runs: list[list[Run]]) -> list[list[str]]:
         which = f"{of_data(a)}: {_reading(a, b)}; and {_reading(b, a)}"
         if found:
             # the paper's other scorer is its own, fine-tuned: no number for other models
-            theirs = str(paper.NUMBERS["tuned_scorer_spearman"]) if _tuned(a) != _tuned(b) else MISSING
+            theirs = str(paper.NUMBERS["tuned_scorer_spearman"]) if _tuned(a, b) or _tuned(b, a) else MISSING
             rows.append([f"Spearman of RMI, {which}", theirs, interval(found), f"{found.n:,}"])
         for (run, ids), (other, other_ids) in itertools.product(selections(logs, ours), selections(logs, others)):
             if run["selector"] not in ("full", "random") and (label(run), run["budget"]) == (
@@ -127,6 +139,8 @@ def _reading(run: Run, other: Run) -> str:
     return ", ".join([of_scorer(run), *more])
 
 
-def _tuned(run: Run) -> bool:
-    """Whether the scorer is one that scorer=tuned names: the target, fine-tuned."""
-    return json.loads(run["config"] or "{}").get("scorer", {}).get("name") == "tuned"
+def _tuned(run: Run, other: Run) -> bool:
+    """Whether `run` was read by the scorer of `other` after fine-tuning (scorer=tuned), and otherwise alike."""
+    name = json.loads(run["config"] or "{}").get("scorer", {}).get("name")
+    ours, theirs = ({k: v for k, v in details(one).items() if k.startswith("scorer.")} for one in (run, other))
+    return name == "tuned" and run["scorer"] == f"{other['scorer']} fine-tuned" and ours == theirs

@@ -49,7 +49,7 @@ def table(logs: Logs) -> Table | None:
         return None
     out = left_out(logs)
     return Table("What each score sees of planted defects: AUC against unspoiled pairs [95% interval]; R-precision", ["score", *(WORDS.get(kind, kind) for kind in kinds)], sections, [
-        "AUC above 0.5: spoiled pairs score higher; below: lower; near 0.5: the score does not see them. Intervals: DeLong et al. 1988, on the logit.",
+        "AUC above 0.5: spoiled pairs score higher; below: lower; near 0.5: the score does not order them, though it may put them in its middle or at both ends. Intervals: DeLong et al. 1988, on the logit.",
         "R-precision: of as many unspoiled and spoiled pairs at that end of the score as there are spoiled ones, the share that is spoiled [Wilson's interval]; "
         "by chance it is their share.",
         "Ranks are taken inside deciles of the model's own PPL(Q); Diff and Sum are those of the strong and the weak scorer.",
@@ -77,7 +77,8 @@ def seen(metrics: pa.Table) -> dict[str, np.ndarray]:
         else {}
     )
     if len(ranked) == 2:
-        made |= {"Diff": ranked[""] - ranked["weak_"], "Sum": ranked[""] + ranked["weak_"]}
+        diff = ranked[""] - ranked["weak_"]
+        made |= {"Diff": diff, "Diff without its sign": abs(diff), "Sum": ranked[""] + ranked["weak_"]}
     return {"RMI": held.pop("RMI"), **made, **held} if "RMI" in held else held
 
 

@@ -13,7 +13,8 @@ from qaq.evaluate.statistics import Estimate
 
 log = logging.getLogger(__name__)
 NEEDS = ("runs", "likelihoods")
-COLUMNS = ("selection", "share", "pairs", "models", "NLL", "less random of that size", "p", "less all pairs", "p")
+COLUMNS = ("selection", "share", "pairs", "models", "NLL", "less random of that size", "p", "less stratified RMI of that size", "p",
+           "less all pairs", "p")  # fmt: skip
 
 
 def table(logs: Logs) -> Table | None:
@@ -26,7 +27,8 @@ def table(logs: Logs) -> Table | None:
     sections = [(_heading(benchmark, arms), _section(arms)) for _, benchmark, arms in found]
     return Table("Selections compared: NLL of right answers, in nats per token, lower is better", COLUMNS, sections, [
         "In brackets: 95% intervals; differences are paired over texts and include the spread over models (training seeds, and draws of a "
-        "random selection). p: two-sided, Student; all of a section's corrected together (Holm 1979).",
+        "random selection; of one model alone none of it). p: two-sided, Student; those of a column in a section corrected together (Holm "
+        "1979), the intervals not.",
         "Less all pairs: below 0 the selection trains better than everything, with fewer updates.",
         *([f"Runs left out: {'; '.join(out)}."] if out else [])])  # fmt: skip
 
@@ -42,14 +44,16 @@ def _section(arms: Sequence[Arm]) -> list[list[str]]:
     for arm in arms:
         size = [MISSING, MISSING] if arm.name == "Base" else [f"{share(arm.run):.1%}", f"{arm.run['selected']:,}"]
         row = [arm.name, *size, str(len(arm.models)), _estimate(arm.nll)]
-        for other in (random_of(arm, arms), everything(arm, arms)):
+        for other in (random_of(arm, arms), stratified(arm, arms), everything(arm, arms)):
             found = arm.less(other) if other else None
             row += [_estimate(found[0]) if found else MISSING, MISSING]
             if found and found[1] is not None:
                 tests.append((len(rows), len(row) - 1, found[1]))
         rows.append(row)
-    for (row, column, _), p in zip(tests, holm([p for *_, p in tests]), strict=True):
-        rows[row][column] = "<0.001" if p < 0.001 else f"{p:.3f}"
+    for asked in {column for _, column, _ in tests}:
+        family = [(row, p) for row, column, p in tests if column == asked]
+        for (row, _), p in zip(family, holm([p for _, p in family]), strict=True):
+            rows[row][asked] = "<0.001" if p < 0.001 else f"{p:.3f}"
     return rows
 
 
@@ -58,6 +62,17 @@ def random_of(arm: Arm, arms: Sequence[Arm]) -> Arm | None:
     if arm.name.startswith(("Base", "Random")):
         return None
     return next((other for other in arms if other.name.startswith("Random") and arm.is_near(other)), None)
+
+
+def stratified(arm: Arm, arms: Sequence[Arm]) -> Arm | None:
+    """The paper's selection of the same size, the band from the middle of RMI's rank; None for itself, all pairs and the base."""
+    if arm.name.startswith(("Base", "Full")):
+        return None
+    same = [
+        other for other in arms if other.name.partition(", protocol")[0] == "RMI (stratified)" and arm.is_near(other)
+    ]
+    exact = next((other for other in same if "reference" not in other.name), None)
+    return None if exact is arm else exact
 
 
 def everything(arm: Arm, arms: Sequence[Arm]) -> Arm | None:

@@ -144,5 +144,11 @@ def test_runs_that_were_asked_nothing_are_compared_by_what_they_make_of_right_an
     assert cells(text, "answer_nll")[1:4] == ["0.850", "1.050", "-0.200"]
     assert "nothing was asked (evaluate.samples=0): no task was passed or failed" in text
     assert "pass@1" not in text
+    assert "held-out pairs in A" not in text
+    held, run = read_only("humaneval", "held_out")
+    rows = [{**row, "id": row["id"].replace("held_out1", "held_out2")} for row in held.likelihoods.to_pylist()]
+    other = (logs.conform(runs=held.runs, likelihoods=rows), run)
+    said = " ".join(compare(read_only("humaneval", "held_out"), other).split())
+    assert "answer_nll: 2 held-out pairs in A, 2 in B; the difference is over the 1 in both" in said
     alone = compare(read_only("humaneval", "held_out", gain=1.0))
     assert cells(alone, "answer_nll")[1:4] == ["0.950", "1.050", "-0.100"]

@@ -125,3 +125,15 @@ def test_rows_that_several_logs_hold_are_there_once_and_rows_that_contradict_eac
     other = replace(held, runs=logs.conform(runs=[row | {"mark": "killed"} for row in held.runs.to_pylist()]).runs)
     with pytest.raises(ValueError, match="key"):
         make.joined([held, other])
+
+
+def test_a_run_that_two_logs_hold_is_there_once_as_its_newest_attempt_with_the_labels_of_whoever_knows_them():
+    one = small_logs.small(noise=True, budgets=(0.25,))
+    again = [{**row, "group": "another", "started": "2026-02-02"} for row in one.runs.to_pylist()]
+    unlabelled = [{**row, "noise": None} for row in one.metrics.to_pylist()]
+    other = replace(one, runs=logs.conform(runs=again).runs, metrics=logs.conform(metrics=unlabelled).metrics)
+    for several in ([one, other], [other, one]):
+        held = make.joined(several)
+        assert set(held.runs["group"].to_pylist()) == {"another"}
+        assert held.metrics == one.metrics
+        assert held.results == one.results

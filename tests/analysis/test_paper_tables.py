@@ -242,17 +242,34 @@ def test_two_scorers_of_the_same_pairs_are_correlated_over_the_pairs_both_have(s
     rows = sweep.metrics.to_pylist()
     tuned = [row | {"scores": "tuned", "rmi": 2 * row["rmi"] + 1} for row in rows[:50]]
     first = next(run for run in sweep.runs.to_pylist() if run["selector"] == "ifd" and run["budget"] == "0.25")
-    config = json.dumps(json.loads(first["config"]) | {"scorer": {"name": scorer, "protocol": "reference"}})
-    run = first | {"run": "e" * 12, "scores": "tuned", "scorer": "other-model", "pairs": 50, "config": config}
+    config = json.dumps(json.loads(first["config"]) | {"scorer": {"name": scorer}})
+    name = "strong-model fine-tuned" if scorer == "tuned" else "other-model"
+    run = first | {"run": "e" * 12, "scores": "tuned", "scorer": name, "pairs": 50, "config": config}
     chosen = [row | {"run": "e" * 12} for row in sweep.subsets.to_pylist() if row["run"] == first["run"]][:10]
     held = changed(sweep, metrics=[*rows, *tuned], runs=[*sweep.runs.to_pylist(), run],
                    subsets=[*sweep.subsets.to_pylist(), *chosen])  # fmt: skip
     title, (spearman, overlap) = correlations.table(held).sections[-1]
     assert "two readings" in title
     assert spearman[1:] == [theirs, "1.000 [1.000, 1.000]", "50"]
-    assert 'scorer.protocol "reference"' in spearman[0]
+    assert name in spearman[0]
     assert overlap[0].startswith("overlap of IFD, max_ifd=null at budget 0.25")
     assert overlap[1:] == [MISSING, "50.0%; 100.0%", "20, 10"]
+
+
+@pytest.mark.parametrize(
+    "changed_scorer", [("another fine-tuned", {}), ("strong-model fine-tuned", {"protocol": "reference"})]
+)
+def test_the_papers_number_stands_only_beside_a_scorer_and_itself_fine_tuned_read_alike(sweep, changed_scorer):
+    name, more = changed_scorer
+    first = next(run for run in sweep.runs.to_pylist() if run["selector"] == "ifd" and run["budget"] == "0.25")
+    config = json.dumps(json.loads(first["config"]) | {"scorer": {"name": "tuned", **more}})
+    run = first | {"run": "e" * 12, "scores": "tuned", "scorer": name, "config": config}
+    tuned = [row | {"scores": "tuned", "rmi": 2 * row["rmi"] + 1} for row in sweep.metrics.to_pylist()]
+    held = changed(sweep, metrics=[*sweep.metrics.to_pylist(), *tuned], runs=[*sweep.runs.to_pylist(), run])
+    title, (spearman, *_) = correlations.table(held).sections[-1]
+    assert "two readings" in title
+    assert spearman[1] == MISSING
+    assert all(f'scorer.{option} "{value}"' in spearman[0] for option, value in more.items())
 
 
 def test_cost_adds_the_parts_of_a_stage(sweep):

@@ -104,14 +104,15 @@ def test_two_ways_of_reading_are_two_sections(spoiled):
     assert sorted(", reference, bfloat16" in heading for heading in headings) == [False, True]
 
 
-def test_where_the_spread_grows_with_ppl_the_first_correlation_shows_it_and_the_second_does_not():
+def test_where_the_spread_grows_with_ppl_it_is_seen_and_so_is_what_a_global_rank_leaves_of_easy_queries():
     held = small_logs.small(pairs=4000, budgets=(0.25,), selectors=small_logs.SELECTORS[:2])
     rows = {row[0]: row[2] for _, section in correlations.table(held).sections for row in section}
-    spread = rows["Spearman of log PPL(Q) and RMI's distance from its decile's median"]
-    left = rows["Spearman of log PPL(Q) and the rank's distance from 50%"]
-    assert float(spread.split(" ")[0]) > 0.1
-    low, high = (float(bound.replace("−", "-")) for bound in left.partition("[")[2].strip("]").split(", "))
-    assert low < 0 < high
+    assert float(rows["Spearman of log PPL(Q) and RMI's distance from its decile's median"].split(" ")[0]) > 0.1
+    rmi, ppl = (held.metrics[name].to_numpy() for name in ("rmi", "log_ppl_q"))
+    band = (rmi > np.quantile(rmi, 0.5)) & (rmi <= np.quantile(rmi, 0.75))
+    easy = ppl <= np.quantile(ppl, 0.3)
+    told = rows["share of the 3 lowest deciles of PPL(Q) in 50% to 75% of RMI's global rank (30% if stratified)"]
+    assert float(told.partition("%")[0]) == pytest.approx(100 * (band & easy).sum() / band.sum(), abs=0.2)
 
 
 TEXTS, TOKENS = [f"t{k}" for k in range(30)], np.arange(5, 35)
@@ -160,28 +161,31 @@ def test_a_selection_is_compared_with_chance_and_with_everything_on_the_same_tex
             row["nll_sum"]
         )
     per_token = {key: sum(sums) / TOKENS.sum() for key, sums in nll.items()}
-    of_name = {name: np.mean([value for key, value in per_token.items() if key[0] == name]) for name in GAINS}
+    of_name = {
+        name: np.mean([value for key, value in per_token.items() if key[0] == name])
+        for name in ("base", "full", "random", "rmi")
+    }
     assert float(told["RMI (global)"][4].split(" ")[0]) == pytest.approx(of_name["rmi"], abs=6e-5)
     less, lower, upper = (float(x.strip("[],").replace("−", "-")) for x in told["RMI (global)"][5].split(" "))
     assert less == pytest.approx(of_name["rmi"] - of_name["random"], abs=6e-5)
     assert lower < less < upper < 0
     assert told["RMI (global)"][6] == "<0.001"
-    assert float(told["RMI (global)"][7].split(" ")[0].replace("−", "-")) == pytest.approx(
+    assert float(told["RMI (global)"][9].split(" ")[0].replace("−", "-")) == pytest.approx(
         of_name["rmi"] - of_name["full"], abs=6e-5
     )
-    assert told["Base"][5:] == [MISSING] * 4
+    assert told["Base"][5:] == [MISSING] * 6
     assert told["Random"][5:7] == [MISSING] * 2
-    assert told["Full"][5:] == [MISSING] * 4  # nothing of its size was drawn
+    assert told["Full"][5:] == [MISSING] * 6  # nothing of its size was drawn
 
 
-def test_p_is_corrected_for_all_that_a_section_asks(models):
+def test_p_is_corrected_for_all_that_a_column_asks(models):
     raw = []
-    for ours, theirs in (("random", "full"), ("rmi", "random"), ("rmi", "full")):
+    for ours, theirs in (("random", "full"), ("rmi", "full")):
         a, b = (np.array([[row["nll_sum"] for row in models.likelihoods.to_pylist() if row["selector"] == name and row["train_seed"] == seed]
                           for seed in range(3)]) for name in (ours, theirs))  # fmt: skip
         raw.append(nll_difference(a, b, TOKENS)[1])
     told = {row[0]: row for row in differences.table(models).sections[0][1]}
-    shown = [told["Random"][8], told["RMI (global)"][6], told["RMI (global)"][8]]
+    shown = [told["Random"][10], told["RMI (global)"][10]]
     assert shown == ["<0.001" if p < 0.001 else f"{p:.3f}" for p in holm(raw)]
 
 
@@ -220,6 +224,38 @@ def test_the_figure_has_a_row_a_selection_whose_whiskers_are_the_tables_and_the_
     [[(left, _), (right, _)]] = bars.lines[2][0].get_segments()
     assert (left, bars.lines[0].get_xdata()[0], right) == pytest.approx((low, value, high), abs=6e-5)
     dashed = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"]
-    random_less = {row[0]: row[7] for row in differences.table(models).sections[0][1]}["Random"]
+    random_less = {row[0]: row[9] for row in differences.table(models).sections[0][1]}["Random"]
     assert dashed == pytest.approx([-float(random_less.split(" ")[0].replace("−", "-"))], abs=6e-5)
     assert drawn.figure(logs.conform()) is None
+
+
+STRATIFIED = {"name": "stratified", "low": 0.5, "strata": 10}
+GAINS["stratified"] = -0.08
+
+
+def test_the_papers_selection_is_a_reference_too_and_what_does_not_read_the_scores_is_one_row_whoever_scored():
+    table = small_logs.metrics(80)
+    scorers = [{"scorer": {"name": "s", "protocol": protocol}} for protocol in ("exact", "reference")]
+    models = [
+        trained(options, seed, table, config=scorer)
+        for options in (FULL, RANDOM, STRATIFIED, RMI)
+        for seed in range(2)
+        for scorer in scorers
+    ]
+    rows = {row[0]: row for row in differences.table(of(*models)).sections[0][1]}
+    assert {name: row[3] for name, row in rows.items() if name in ("Full", "Random")} == {"Full": "2", "Random": "2"}
+    exact, reference = ('RMI (stratified), protocol "exact"', 'RMI (stratified), protocol "reference"')
+    assert rows[exact][7] == MISSING
+    assert rows[reference][7] != MISSING
+    assert float(rows['RMI (global), protocol "exact"'][7].split(" ")[0].replace("−", "-")) == pytest.approx(
+        -0.03, abs=2e-3
+    )
+
+
+def test_one_checkpoint_that_three_runs_name_is_one_model():
+    table, models = small_logs.metrics(80), []
+    for seed in range(3):
+        run, rows = trained(RMI, seed, table)
+        models.append(({**run, "keys": json.dumps({"train": "k"})}, rows))
+    rows = {row[0]: row for row in differences.table(of(*models, trained(RANDOM, 0, table))).sections[0][1]}
+    assert rows["RMI (global)"][3] == "1"

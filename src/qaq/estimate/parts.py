@@ -25,7 +25,7 @@ from qaq.tables import digest_of_ids, read, write
 from qaq.train import plan
 from qaq.train.recipe import recipe
 
-NO_REPLY = "evaluate.samples=0 asks for no reply, so only the canonical solutions count"
+NO_REPLY = "evaluate.samples=0 asks for no reply, so only the canonical solutions count (held-out pairs come on top)"
 _READ_AT_ONCE = 2048  # tokens a scorer's batch holds at least
 
 
