@@ -24,34 +24,30 @@ _AT_LEAST_ONE_OR_NULL = ("data.limit", "evaluate.limit", "scorer.max_length", "s
 _OR_NONE = "give a similarity in (0, 1], or null"
 _SIMILARITIES = {"data.near_duplicates": _OR_NONE, "data.decontaminate": _OR_NONE, "leakage.threshold": "give a similarity in (0, 1]",
                  "signals.rds.queries.near_duplicates": _OR_NONE}  # fmt: skip
+# Where the section is there at all (train.adapter).
+_RANGES = {"data.noise": (0, 1), "train.warmup": (0, 1), "train.weight_decay": (0, 1), "train.adapter.dropout": (0, 1),
+           "estimate.flops_share": (0.01, 1), "estimate.bandwidth_share": (0.01, 1),
+           **{f"{room}.{name}": bounds for room in ("evaluate", "signals.unit_tests")
+              for name, bounds in (("temperature", (0, 10)), ("top_p", (0.01, 1)))}}  # fmt: skip
+_NOT_BELOW_ZERO = {"train.max_grad_norm": "0 for no limit", "evaluate.samples": "0 to measure likelihoods only"}
 
 
 def check(cfg: DictConfig) -> None:
     """Refuse, before any work, values no stage could use. ValueError names the option, the value and the way out."""
     _check_stages(list(cfg.stages))
     _check_budget(cfg.budget)
-    _in_range("data.noise", cfg.data.noise, 0, 1)
+    for option, bounds in _RANGES.items():
+        if (value := OmegaConf.select(cfg, option)) is not None:
+            _in_range(option, value, *bounds)
     if not 0 <= cfg.data.held_out < 1:
         raise ValueError(f"data.held_out={cfg.data.held_out}: give a share in [0, 1)")
     for option, way_out in _SIMILARITIES.items():
         value = OmegaConf.select(cfg, option)
         if value is not None and not 0 < value <= 1:
             raise ValueError(f"{option}={value}: {way_out}")
-    _in_range("train.warmup", cfg.train.warmup, 0, 1)
-    _in_range("train.weight_decay", cfg.train.weight_decay, 0, 1)
-    if cfg.train.adapter is not None:
-        _in_range("train.adapter.dropout", cfg.train.adapter.dropout, 0, 1)
-    if cfg.train.max_grad_norm < 0:
-        raise ValueError(f"train.max_grad_norm={cfg.train.max_grad_norm}: give a number above 0, or 0 for no limit")
-    if cfg.evaluate.samples < 0:
-        raise ValueError(
-            f"evaluate.samples={cfg.evaluate.samples}: give a number above 0, or 0 to measure likelihoods only"
-        )
-    _in_range("estimate.flops_share", cfg.estimate.flops_share, 0.01, 1)
-    _in_range("estimate.bandwidth_share", cfg.estimate.bandwidth_share, 0.01, 1)
-    for room in ("evaluate", "signals.unit_tests"):
-        _in_range(f"{room}.temperature", OmegaConf.select(cfg, room).temperature, 0, 10)
-        _in_range(f"{room}.top_p", OmegaConf.select(cfg, room).top_p, 0.01, 1)
+    for option, meaning in _NOT_BELOW_ZERO.items():
+        if (value := OmegaConf.select(cfg, option)) < 0:
+            raise ValueError(f"{option}={value}: give a number above 0, or {meaning}")
     for option in _AT_LEAST_ONE_OR_NULL:
         value = OmegaConf.select(cfg, option)
         if value is not None and value < 1:
