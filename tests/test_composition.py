@@ -79,7 +79,8 @@ def test_pairs_are_labelled_once_for_each_data_set_and_each_set_of_rules(tmp_pat
         cfg = {"composition": {**RULES, **rules}}
         result = {"keys": {"load": "l1"}, "seconds": {}, "reused": {}}
         job = Job(cfg, tmp_path, Store(tmp_path / "store"), tracker=None, result=result)
-        return composition.of_run(job, tmp_path / "examples.parquet", metrics, subset), job.result["reused"]["facets"]
+        found = composition.labels(job, tmp_path / "examples.parquet")
+        return composition.composition(found, metrics["id"], subset["id"]), job.result["reused"]["facets"]
 
     first, reused = of()
     assert not reused

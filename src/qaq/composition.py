@@ -45,11 +45,6 @@ def check(settings: dict[str, Any]) -> None:
                          "see conf/composition/defaults.yaml") from error  # fmt: skip
 
 
-def of_run(job: Job, examples: Path, metrics: pa.Table, subset: pa.Table) -> pa.Table:
-    """COMPOSITION of this run's subset among its scored pairs."""
-    return composition(labels(job, examples), metrics["id"], subset["id"])
-
-
 def labels(job: Job, examples: Path) -> pa.Table:
     """FACETS of this run's pairs. ValueError for a composition.source that no record has."""
     settings = {name: value for name, value in job.cfg["composition"].items() if name != "name"}

@@ -115,12 +115,12 @@ def _stages(job: Job) -> None:
         if "train" in wanted:
             show_training(job, examples)
         return
-    if "select" in wanted:
-        composition.labels(job, examples)  # a field that no record has is told before the scoring
-    metrics = score_pairs(job, examples)
     if "select" not in wanted:
+        score_pairs(job, examples)
         return
-    subset = select_pairs(job, examples, metrics)
+    facets = composition.labels(job, examples)  # a field that no record has is told before the scoring
+    metrics = score_pairs(job, examples)
+    subset = select_pairs(job, examples, metrics, facets)
     if "train" not in wanted:
         return
     checkpoints = fine_tune(job, examples, subset, metrics.num_rows)
@@ -244,7 +244,7 @@ def _quarantine_too_long(job: Job, examples: Path, likelihood: pa.Table) -> None
         log.warning("score: %d pairs are longer than the model's window and went to quarantine.jsonl", len(over))
 
 
-def select_pairs(job: Job, examples: Path, metrics: pa.Table) -> pa.Table:
+def select_pairs(job: Job, examples: Path, metrics: pa.Table, facets: pa.Table) -> pa.Table:
     """METRICS -> SUBSET, its folder, and, where noise was planted, how much of it the selector let through."""
     options, pairs = job.cfg["selector"], metrics.num_rows
     count = pairs_for(job.cfg["budget"], pairs) if select.uses_budget(options) else pairs
@@ -255,13 +255,13 @@ def select_pairs(job: Job, examples: Path, metrics: pa.Table) -> pa.Table:
         job.result["seconds"]["select"] = round(time.monotonic() - start, 3)
         job.result["counts"]["selected"] = subset.num_rows
         job.write("subset", subset)
-        job.write("composition", composition.of_run(job, examples, metrics, subset))
+        job.write("composition", composition.composition(facets, metrics["id"], subset["id"]))
         shutil.rmtree(job.dir / "subset", ignore_errors=True)  # of an earlier run in this directory
         export(examples, subset, card.of_subset(job, metrics.num_rows), job.dir / "subset")
         _link(job.dir / "selected.jsonl", Path("subset/selected.jsonl"))
         if job.cfg["data"]["noise"]:
             labels = read(examples, ["id", "noise"])
-            job.write("labels", composition.with_lengths(labels, composition.labels(job, examples)))
+            job.write("labels", composition.with_lengths(labels, facets))
             job.result |= noise.grade(metrics, labels, subset, options, count, job.cfg["seed"])
         report.rmi_figure(metrics, subset, job.dir / "rmi.png")
         leaked = leakage.measure(job, examples, metrics, subset)

@@ -87,9 +87,8 @@ def load(settings: dict[str, Any], out: Path, tests: leakage.Tests | None = None
     cleaning.run(source, what)
     if not cleaning.traits:
         raise ValueError(_nothing_usable(what, cleaning.counts(), cleaning))
-    if settings[
-        "decontaminate"
-    ]:  # first: a pair that goes for its leak may be the only one that a copy of it was close to
+    # Leaks first: a pair that goes for its leak may be the only one that a copy of it was close to.
+    if settings["decontaminate"]:
         _without_leaks(cleaning, _given(tests), settings["decontaminate"], settings["turns"])
     shown = _without_near_duplicates(cleaning, settings["near_duplicates"]) if settings["near_duplicates"] else {}
     if settings["held_out"]:
