@@ -6,7 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from qaq.evaluate.statistics import Z95, wilson
-from qaq.select.base import middle_ranks
+from qaq.select.base import middle_ranks, ranks_within, scaled, strata
+
+DECILES = 10  # of PPL(Q)
 
 
 class Spearman(NamedTuple):
@@ -29,6 +31,11 @@ def spearman(x: np.ndarray, y: np.ndarray) -> Spearman | None:
     half = Z95 * np.sqrt((1 + value**2 / 2) / (len(x) - 3))
     z = np.arctanh(np.clip(value, -1 + 1e-15, 1 - 1e-15))
     return Spearman(value, float(np.tanh(z - half)), float(np.tanh(z + half)), len(x))
+
+
+def stratified(rmi: np.ndarray, log_ppl_q: np.ndarray) -> np.ndarray:
+    """The rank of RMI inside the decile of PPL(Q), in [0, 1] (QAQ, section 3)."""
+    return scaled(*ranks_within(rmi, strata(log_ppl_q, DECILES)))
 
 
 class Auc(NamedTuple):

@@ -173,7 +173,7 @@ def _answers(run: Run) -> Iterator[Row]:
 
 def _likelihoods(run: Run) -> Iterator[Row]:
     for model in run.attempt.result.get("evaluated", []):
-        asked = run.row["benchmark"] + (f" ({run.row['partial']})" if run.row["partial"] else "")
+        asked = run.row["benchmark"] + run.attempt.result.get("partial", "")
         for part, benchmark in (("likelihood", asked), ("held_out", HELD_OUT)):
             file = run.attempt.folder / f"{part}_{model['name']}.parquet"
             for row in read(file, ["id", "nll_sum", "tokens"]).to_pylist() if file.is_file() else ():

@@ -75,6 +75,31 @@ def comparable(logs: Logs) -> list[tuple[Setting, str, list[Arm]]]:
     return [one for one in held if sum(arm.name != "Base" for arm in one[2]) > 1]
 
 
+def random_of(arm: Arm, arms: Sequence[Arm]) -> Arm | None:
+    """The random selection of the same size; None for itself and the base."""
+    if arm.name in ("Base", "Random"):
+        return None
+    return next((other for other in arms if other.name == "Random" and arm.is_near(other)), None)
+
+
+def stratified(arm: Arm, arms: Sequence[Arm]) -> Arm | None:
+    """The paper's selection of the same size, the band from the middle of RMI's rank; None for itself, all pairs and the base."""
+    if arm.name in ("Base", "Full"):
+        return None
+    same = [
+        other for other in arms if other.name.partition(", protocol")[0] == "RMI (stratified)" and arm.is_near(other)
+    ]
+    exact = next((other for other in same if "reference" not in other.name), None)
+    return None if exact is arm else exact
+
+
+def everything(arm: Arm, arms: Sequence[Arm]) -> Arm | None:
+    """All pairs; None for itself and the base."""
+    if arm.name in ("Base", "Full"):
+        return None
+    return next((other for other in arms if other.name == "Full"), None)
+
+
 def _setting(run: Run) -> Setting:
     rest = sorted(item for item in details(run).items() if item[0].startswith("train.") or item[0] in _READING)
     return Setting(*(run[name] for name in ("data_digest", "rows", "target", "train", "partial")), tuple(rest))

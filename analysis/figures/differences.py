@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 
 from analysis import drawing, scored, selected
 from analysis.logs import Logs
-from analysis.selected import Arm
-from analysis.tables.differences import random_of
+from analysis.selected import Arm, random_of
 from analysis.usable import of_data, of_scorer
 from qaq.evaluate.statistics import Estimate
 
@@ -55,7 +54,7 @@ def _of_one_budget(arms: Sequence[Arm]) -> tuple[list[Arm], Arm, Arm | None] | N
     budgets = Counter(arm.run["budget"] for arm, _ in compared)
     most = max(budgets, key=lambda budget: (budgets[budget], budget))
     some = [(arm, random) for arm, random in compared if arm.run["budget"] == most]
-    full = next((arm for arm in arms if arm.name.startswith("Full")), None)
+    full = next((arm for arm in arms if arm.name == "Full"), None)
     return [arm for arm, _ in some], some[0][1], full
 
 

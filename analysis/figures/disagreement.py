@@ -8,12 +8,12 @@ from matplotlib.figure import Figure
 
 from analysis import drawing, paper
 from analysis.logs import Logs
+from analysis.measures import stratified
 from analysis.usable import largest
-from qaq.select.base import ranks_within, scaled, strata
 
 log = logging.getLogger(__name__)
 NEEDS = ("runs", "metrics")
-DECILES, QUARTER, THRESHOLD = 10, 0.25, 0.1  # QAQ: deciles, a quarter of the data, Diff > 0.1
+QUARTER, THRESHOLD = 0.25, 0.1  # QAQ: a quarter of the data, Diff > 0.1
 
 
 def figure(logs: Logs) -> Figure | None:
@@ -22,7 +22,7 @@ def figure(logs: Logs) -> Figure | None:
     if scores is None:
         log.info("disagreement: no usable run has scores of two models")
         return None
-    strong, weak = (_rank(scores.array(f"{side}rmi"), scores.array(f"{side}log_ppl_q")) for side in ("", "weak_"))
+    strong, weak = (stratified(scores.array(f"{side}rmi"), scores.array(f"{side}log_ppl_q")) for side in ("", "weak_"))
     figure = drawing.blank(3.3)
     axes = figure.add_subplot()
     drawing.points(axes, weak, strong, color=drawing.DARK, zorder=4)
@@ -42,10 +42,6 @@ def boundaries(strong: np.ndarray, weak: np.ndarray) -> dict[str, float]:
     diff, total = strong - weak, strong + weak
     return {"diff_high": float(np.quantile(diff, 1 - QUARTER)), "diff_low": float(np.quantile(diff, QUARTER)),
             "sum_high": float(np.quantile(total, 1 - QUARTER)), "sum_low": float(np.quantile(total, QUARTER))}  # fmt: skip
-
-
-def _rank(rmi: np.ndarray, log_ppl_q: np.ndarray) -> np.ndarray:
-    return scaled(*ranks_within(rmi, strata(log_ppl_q, DECILES)))
 
 
 def _regions(axes: Axes, cuts: dict[str, float]) -> None:

@@ -49,13 +49,18 @@ def figure(logs: Logs) -> Figure | None:
     return figure
 
 
+def in_order(kinds: Iterable[str]) -> list[str]:
+    """As in `WORDS`, then those that are not there."""
+    return sorted(kinds, key=lambda kind: (list(WORDS).index(kind) if kind in WORDS else len(WORDS), kind))
+
+
 def counts(ids: Iterable[str], kinds: Mapping[str, str]) -> Counter[str]:
     """Spoiled pairs among `ids`, a number a kind."""
     return Counter(kinds[id] for id in ids if kinds[id] not in ("clean", None))
 
 
 def _bars(axes: Axes, bars: Sequence[tuple[str, Counter[str], int]], planted: Counter[str]) -> None:
-    kinds = sorted(planted, key=lambda kind: (list(WORDS).index(kind) if kind in WORDS else len(WORDS), kind))
+    kinds = in_order(planted)
     intervals = [tuple(100 * bound for bound in wilson(sum(held.values()), size)) for _, held, size in bars]
     end = max(high for _, high in intervals)
     for y, ((_, held, size), (low, high)) in enumerate(zip(bars, intervals, strict=True)):

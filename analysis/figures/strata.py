@@ -8,13 +8,12 @@ from matplotlib.figure import Figure
 
 from analysis import drawing
 from analysis.logs import Logs
-from analysis.measures import limits
+from analysis.measures import DECILES, limits
 from analysis.usable import Scores, largest
 from qaq.select.base import ranks_within, scaled, strata
 
 log = logging.getLogger(__name__)
 NEEDS = ("runs", "metrics")
-DECILES = 10
 
 
 def figure(logs: Logs) -> Figure | None:

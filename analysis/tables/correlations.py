@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from analysis import drawing, paper
 from analysis.logs import Logs
-from analysis.measures import interval, jaccard, shared, spearman
+from analysis.measures import DECILES, interval, jaccard, shared, spearman
 from analysis.scored import details
 from analysis.typeset import MISSING, Table
 from analysis.usable import Run, label, left_out, of_data, of_scorer, one_budget, selections, usable
@@ -27,7 +27,7 @@ KNOWN = {
 PAIRS = {RMI_IFD: ("rmi", "ifd"), "Spearman of RMI and log PPL(Q)": ("rmi", "log_ppl_q"),
          "Spearman of log PPL(Q) and RMI's distance from its decile's median": ("log_ppl_q", "spread"),
          "Spearman of RMI, strong and weak scorer": ("rmi", "weak_rmi")}  # fmt: skip
-DECILES, EASY = 10, 3
+EASY = 3  # deciles
 
 
 def table(logs: Logs) -> Table | None:

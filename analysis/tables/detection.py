@@ -8,17 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.figures.noise import WORDS
+from analysis.figures.noise import WORDS, in_order
 from analysis.logs import Logs
-from analysis.measures import auc, interval
+from analysis.measures import auc, interval, stratified
 from analysis.typeset import MISSING, Table
 from analysis.usable import Run, left_out, of_data, of_scorer, spoiled, usable
 from qaq.evaluate.statistics import wilson
-from qaq.select.base import ranks_within, scaled, strata
 
 log = logging.getLogger(__name__)
 NEEDS = ("runs", "metrics")
-DECILES = 10
 SCORES = {"RMI": "rmi", "IFD": "ifd", "log PPL(Q)": "log_ppl_q", "log PPL(Q|A)": "log_ppl_q_given_a", "log PPL(A)": "log_ppl_a",
           "log PPL(A|Q)": "log_ppl_a_given_q", "RMI, weak scorer": "weak_rmi", "words of the query": "query_words",
           "words of the answer": "answer_words"}  # fmt: skip
@@ -31,10 +29,7 @@ def table(logs: Logs) -> Table | None:
     for run in usable(logs):
         if run["scores"] in labelled and spoiled(run):
             runs.setdefault((run["scores"], reading(run)), run)
-    kinds = sorted(
-        set(pc.unique(logs.metrics["noise"]).to_pylist()) - {None, "clean"},
-        key=lambda kind: (list(WORDS).index(kind) if kind in WORDS else len(WORDS), kind),
-    )
+    kinds = in_order(set(pc.unique(logs.metrics["noise"]).to_pylist()) - {None, "clean"})
     sections = []
     for (scores, how), run in sorted(runs.items(), key=lambda one: (-(one[1]["pairs"] or 0), one[0])):
         metrics = logs.metrics.filter(pc.equal(logs.metrics["scores"], scores))
@@ -70,7 +65,8 @@ def seen(metrics: pa.Table) -> dict[str, np.ndarray]:
         for name, column in SCORES.items()
         if not metrics[column].null_count
     }
-    ranked = {side: _stratified(metrics, side) for side in ("", "weak_") if not metrics[f"{side}rmi"].null_count}
+    ranked = {side: stratified(metrics[f"{side}rmi"].to_numpy(), metrics[f"{side}log_ppl_q"].to_numpy())
+              for side in ("", "weak_") if not metrics[f"{side}rmi"].null_count}  # fmt: skip
     made = (
         {"RMI, rank in its decile": ranked[""], "its distance from 62.5%": abs(ranked[""] - 0.625)}
         if "" in ranked
@@ -80,11 +76,6 @@ def seen(metrics: pa.Table) -> dict[str, np.ndarray]:
         diff = ranked[""] - ranked["weak_"]
         made |= {"Diff": diff, "Diff without its sign": abs(diff), "Sum": ranked[""] + ranked["weak_"]}
     return {"RMI": held.pop("RMI"), **made, **held} if "RMI" in held else held
-
-
-def _stratified(metrics: pa.Table, side: str) -> np.ndarray:
-    stratum = strata(metrics[f"{side}log_ppl_q"].to_numpy(), DECILES)
-    return scaled(*ranks_within(metrics[f"{side}rmi"].to_numpy(), stratum))
 
 
 def _row(name: str, values: np.ndarray, metrics: pa.Table, kinds: Sequence[str]) -> list[str]:

@@ -44,7 +44,7 @@ def _section(arms: Sequence[Arm]) -> list[list[str]]:
     for arm in arms:
         size = [MISSING, MISSING] if arm.name == "Base" else [f"{share(arm.run):.1%}", f"{arm.run['selected']:,}"]
         row = [arm.name, *size, str(len(arm.models)), _estimate(arm.nll)]
-        for other in (random_of(arm, arms), stratified(arm, arms), everything(arm, arms)):
+        for other in (selected.random_of(arm, arms), selected.stratified(arm, arms), selected.everything(arm, arms)):
             found = arm.less(other) if other else None
             row += [_estimate(found[0]) if found else MISSING, MISSING]
             if found and found[1] is not None:
@@ -55,31 +55,6 @@ def _section(arms: Sequence[Arm]) -> list[list[str]]:
         for (row, _), p in zip(family, holm([p for _, p in family]), strict=True):
             rows[row][asked] = "<0.001" if p < 0.001 else f"{p:.3f}"
     return rows
-
-
-def random_of(arm: Arm, arms: Sequence[Arm]) -> Arm | None:
-    """The random selection of the same size; None for itself and the base."""
-    if arm.name.startswith(("Base", "Random")):
-        return None
-    return next((other for other in arms if other.name.startswith("Random") and arm.is_near(other)), None)
-
-
-def stratified(arm: Arm, arms: Sequence[Arm]) -> Arm | None:
-    """The paper's selection of the same size, the band from the middle of RMI's rank; None for itself, all pairs and the base."""
-    if arm.name.startswith(("Base", "Full")):
-        return None
-    same = [
-        other for other in arms if other.name.partition(", protocol")[0] == "RMI (stratified)" and arm.is_near(other)
-    ]
-    exact = next((other for other in same if "reference" not in other.name), None)
-    return None if exact is arm else exact
-
-
-def everything(arm: Arm, arms: Sequence[Arm]) -> Arm | None:
-    """All pairs; None for itself and the base."""
-    if arm.name.startswith(("Base", "Full")):
-        return None
-    return next((other for other in arms if other.name.startswith("Full")), None)
 
 
 def _estimate(found: Estimate) -> str:
