@@ -110,7 +110,7 @@ def _measure(job: Job, truth: Entry | None, held_out: Path | None, stage: str, m
 
 def _score_canonical(job: Job, request: dict[str, Any], label: str, out: Path) -> None:
     """How likely the model finds the benchmark's own solutions."""
-    read_by = {"model": request["model"], "name": label, "settings": _reading(job)}
+    read_by = {"model": request["model"], "name": label, "settings": reading.right_answers(job)}
     texts = out / "canonical.parquet"
     write(
         _likelihood(job, read_by, "continuation", {"continuations": str(texts)}, texts, out), out / "likelihood.parquet"
@@ -119,16 +119,10 @@ def _score_canonical(job: Job, request: dict[str, Any], label: str, out: Path) -
 
 def _read_held_out(job: Job, pairs: Path, stage: str, model: Callable[[], Path], key: str) -> pa.Table:
     """LIKELIHOOD of the held-out answers, given their queries: exactly their tokens, in the conversation that training uses."""
-    how = {
-        **_reading(job),
-        "passes": ["forward"],
-        "protocol": "exact",
-        "system_prompt": job.cfg["train"]["system_prompt"],
-    }
+    how = reading.right_answers(job)
 
     def build(out: Path) -> None:
-        settings = {**how, "reverse_instruction": job.cfg["scorer"]["reverse_instruction"]}  # asked for, and not read
-        read_by = {"model": str(model()), "name": "held out", "settings": settings}
+        read_by = {"model": str(model()), "name": "held out", "settings": how}
         found = _likelihood(job, read_by, "forward", {"examples": str(pairs)}, pairs, out)
         write(found.filter(pc.equal(found["target"], "answer")), out / "likelihood.parquet")
 
@@ -137,12 +131,6 @@ def _read_held_out(job: Job, pairs: Path, stage: str, model: Callable[[], Path],
         "held_out", VERSIONS["held_out"], determining, {"model": key, "pairs": digest_of(pairs)}, build
     )
     return read(job.keep(f"{stage}_held_out", made).path / "likelihood.parquet")
-
-
-def _reading(job: Job) -> dict[str, Any]:
-    """Settings of the scorer's engine, in evaluate's dtype."""
-    knobs = {name: job.cfg["scorer"][name] for name in ("tokens_per_batch", "tokens_per_shard")}
-    return {"dtype": job.cfg["evaluate"]["dtype"], "max_length": None, **knobs}
 
 
 def _likelihood(job: Job, read_by: dict[str, Any], name: str, texts: dict[str, str], ids: Path, out: Path) -> pa.Table:

@@ -105,7 +105,7 @@ def _stages(job: Job) -> None:
     observe.ready(job)
     examples = load(job)
     if "estimate" in wanted:
-        estimate.run(job, examples)
+        estimate.run(job, examples, _held_out(job, examples))
     if "score" not in wanted:
         return
     if job.cfg["launch"]["dry_run"]:
@@ -125,8 +125,11 @@ def _stages(job: Job) -> None:
         return
     checkpoints = fine_tune(job, examples, subset, metrics.num_rows)
     if "evaluate" in wanted:
-        held_out = examples.with_name("held_out.parquet") if job.cfg["data"]["held_out"] else None
-        assess.assess(job, checkpoints, held_out)
+        assess.assess(job, checkpoints, _held_out(job, examples))
+
+
+def _held_out(job: Job, examples: Path) -> Path | None:
+    return examples.with_name("held_out.parquet") if job.cfg["data"]["held_out"] else None
 
 
 def load(job: Job) -> Path:

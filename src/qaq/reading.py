@@ -1,6 +1,7 @@
-"""How a scorer reads pairs, as keys of the store: its texts, and the shards that all data sets read alike share.
+"""How a scorer reads pairs, as keys of the store: its texts, and the shards that all data sets read alike share; and how a
+trained model reads right answers.
 
-Scoring and the estimate meet here: what one has tokenised or scored, the other finds.
+What is run and the estimate meet here: what one has tokenised or scored, the other finds, and both read alike.
 """
 
 from collections.abc import Callable
@@ -39,6 +40,16 @@ def how(job: Job, model: Model) -> dict[str, Any]:
     scorer = job.cfg["scorer"]
     names = (*_RENDERING, "dtype", "max_length")
     return {"version": VERSIONS["likelihood"], "model": model.key, **{name: scorer[name] for name in names}}
+
+
+def right_answers(job: Job) -> dict[str, Any]:
+    """Settings of the scorer's engine for right answers, a benchmark's and the held-out pairs': in evaluate's dtype, the latter in the
+    conversation that training uses."""
+    scorer = job.cfg["scorer"]
+    # No pass here reads the reverse instruction; the tokeniser asks for it.
+    taken = {name: scorer[name] for name in ("reverse_instruction", "tokens_per_batch", "tokens_per_shard")}
+    return {"dtype": job.cfg["evaluate"]["dtype"], "max_length": None, "passes": ["forward"], "protocol": "exact",
+            "system_prompt": job.cfg["train"]["system_prompt"], **taken}  # fmt: skip
 
 
 def shards(job: Job, model: Model) -> Path:

@@ -62,14 +62,18 @@ def named(found: dict) -> dict[str, dict]:
     return {part["part"]: part for part in found["parts"]}
 
 
-def test_the_scorers_tokens_are_those_it_reads(story, place):
-    part = named(story["before"])["score"]
-    log = (place / "run/run.log").read_text()
-    read = [
+def tokens_read(run: Path) -> list[int]:
+    """Of every pass of the scorer's engine, as its last progress line tells."""
+    return [
         int(line.split("/")[1].split(" ")[0].replace(",", ""))
-        for line in log.splitlines()
+        for line in (run / "run.log").read_text().splitlines()
         if "(100%)" in line and " tok " in line
     ]
+
+
+def test_the_scorers_tokens_are_those_it_reads(story, place):
+    part = named(story["before"])["score"]
+    read = tokens_read(place / "run")
     assert len(read) == len(PASSES)
     assert (part["tokens"], part["tokens_error"]) == (sum(read), 0)
     assert (part["pairs"], part["held"]) == (30, 0)
@@ -112,7 +116,7 @@ def test_every_part_has_every_number(story, place):
     assert result["status"] == "complete"
     assert result["estimate"] == story["before"]
     records = [json.loads(line) for line in (place / "before/metrics.jsonl").open()]
-    assert [r["part"] for r in records if r["stage"] == "estimate"] == ["score", "train", "evaluate"]
+    assert [r["part"] for r in records if r["stage"] == "estimate"] == ["score", "train", "evaluate", "answers"]
 
 
 def test_the_printed_table_fits_80_columns(story):
@@ -127,6 +131,22 @@ def test_an_estimate_leaves_no_scores_and_no_checkpoint(place, tiny_model):
     assert named(found)["score"]["held"] == 0
     assert {folder.name for folder in (place / "alone_store").iterdir()} == {"examples", "texts", "shards"}
     assert not list((place / "alone_store/shards").rglob("*.parquet"))
+
+
+def test_right_answers_and_held_out_ones_count_where_no_reply_is_asked_for(place, tiny_model):
+    more = ("evaluate.samples=0", "data.held_out=0.2", "store_dir=answers_store")
+    found, printed = estimate(place, tiny_model, "answers_before", *more)
+    part = named(found)["answers"]
+    assert "evaluate" not in named(found)
+    assert (part["pairs"], part["times"]) == (
+        2 + 6,
+        2,
+    )  # tasks and held-out pairs, by the base and by the trained model
+    assert part["here"]["seconds"] > part["here"]["start"] > 0
+    assert "the NLL of the benchmark's own solutions and of held-out answers" in " ".join(printed.split())
+    done = main(place, *options(tiny_model, "answers_run", *more))
+    assert done.returncode == 0, done.stderr
+    assert part["tokens"] == sum(tokens_read(place / "answers_run")[len(PASSES) :])
 
 
 def test_a_sample_of_the_pairs_stands_for_all_and_says_so(place, tiny_model, story):
@@ -177,15 +197,17 @@ def big(**changes) -> dict:
             "elsewhere": {"MI300X": {"seconds": 3.6e7, "fits": True, "devices": 1}}, **changes}  # fmt: skip
 
 
-def test_four_parts_of_wide_numbers_fit_80_columns_and_lose_no_digit():
+def test_five_parts_of_wide_numbers_fit_80_columns_and_lose_no_digit():
     parts = [big(part="score"), big(), big(part="train", elsewhere={"MI300X": {"seconds": 1, "fits": False, "devices": 3}}),
-             big(part="evaluate", times=2, elsewhere={"MI300X": {"seconds": 1, "fits": False, "devices": None}})]  # fmt: skip
+             big(part="evaluate", times=2, elsewhere={"MI300X": {"seconds": 1, "fits": False, "devices": None}}),
+             big(part="answers", times=2)]  # fmt: skip
     said = table({"pairs": 300_000_000, "pairs_counted": 100_000, "parts": parts, "accelerators": [{"name": "MI300X"}],
                   "left_out": ["complexity", "quality"], "assumed": {"flops_share": 0.4, "bandwidth_share": 0.6}})  # fmt: skip
     assert max(map(len, said.splitlines())) <= 80
     for cell in (
         "weak score",
         "evaluate x2",
+        "answers x2",
         "299,876,544",
         "988 G",
         "1.23 Z",

@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 ACCELERATORS = Path(__file__).resolve().parents[3] / "conf" / "accelerators.yaml"
 
 
-def run(job: Job, examples: Path) -> None:
-    """EXAMPLES and settings -> estimate.json, a record for each part, and `estimate` in result.json."""
+def run(job: Job, examples: Path, held_out: Path | None) -> None:
+    """EXAMPLES, the pairs that were set aside, and settings -> estimate.json, a record for each part, and `estimate` in result.json."""
     start = time.monotonic()
     scorer = job.cfg["scorer"]
     with job.tracker.stage("estimate") as records:
@@ -35,7 +35,7 @@ def run(job: Job, examples: Path) -> None:
         parts = [scoring(job, "score", scorer["model"], pairs)]
         if scorer["weak"]:
             parts.append(scoring(job, "score_weak", scorer["weak"], pairs))
-        parts += [training(job, pairs), evaluation(job)]
+        parts += [training(job, pairs), *evaluation(job, held_out)]
         job.result["estimate"] = _said(job, pairs.counted, pairs.all, parts)
         (job.dir / "estimate.json").write_text(json.dumps(job.result["estimate"], indent=1, allow_nan=False) + "\n")
         records.log_all([_record(part) for part in job.result["estimate"]["parts"]])

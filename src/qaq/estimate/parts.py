@@ -25,7 +25,7 @@ from qaq.tables import digest_of_ids, read, write
 from qaq.train import plan
 from qaq.train.recipe import recipe
 
-NO_REPLY = "evaluate.samples=0 asks for no reply, so only the canonical solutions count (held-out pairs come on top)"
+_NO_WEIGHTS = "its weights are not here: a run fetches them, or put them beside its config.json"
 _READ_AT_ONCE = 2048  # tokens a scorer's batch holds at least
 
 
@@ -147,35 +147,67 @@ def training(job: Job, pairs: Pairs, timed: bool = True) -> Part:
     return part
 
 
-def evaluation(job: Job) -> Part:
-    """Asking every task of the benchmark, and reading its canonical solutions; twice where the base is evaluated too.
-    Grading is left out: it needs no model."""
+def evaluation(job: Job, held_out: Path | None) -> list[Part]:
+    """Asking every task of the benchmark, if replies are asked for, and reading its canonical solutions and the held-out answers;
+    twice where the base is evaluated too. Grading is left out: it needs no model."""
     settings, spec, asks = job.cfg["evaluate"], job.cfg["target"], job.cfg["evaluate"]["samples"] > 0
     times, tasks = len(job.cfg["train"]["seeds"]) + bool(settings["baseline"]), len(evaluate.tasks(settings))
-    part, model = Part("evaluate", spec["name"], times, tasks), job.model("target", spec)
-    if (shape := _shape(job, part, spec, model)) is None:
-        return part
-    item = cost.BYTES[settings["dtype"]]
-    part.memory = cost.decoding_memory(shape, item)
-    ask = {"settings": settings, "needed": _plain(part.memory)}
+    aside = read(held_out, ["id"]).num_rows if held_out else 0
+    asking = Part("evaluate", spec["name"], times, tasks)
+    answers = Part("answers", spec["name"], times, tasks + aside)
+    parts, model = [asking, answers] if asks else [answers], job.model("target", spec)
+    if (shape := _shape(job, answers, spec, model)) is None:
+        asking.here = answers.here
+        return parts
+    asking.memory = cost.decoding_memory(shape, cost.BYTES[settings["dtype"]])
+    ask = {"settings": settings, "needed": _plain(asking.memory)}
     with tempfile.TemporaryDirectory(dir=job.dir) as scratch:
         found = _measured(job, "qaq.evaluate.measure", model, ask, Path(scratch), asks)
-        table = read(Path(scratch) / "prompts.parquet")
-    rows = {name: table[name].to_numpy() for name in table.column_names}
-    prompts, right = rows["prompt"] * asks, rows["context"] + rows["target"]
-    said = found.pop("replies", [settings["max_new_tokens"] * asks])  # not measured: as long as they may be
+        if asks:
+            _replies(asking, shape, settings, read(Path(scratch) / "prompts.parquet")["prompt"].to_numpy(), found)
+        _right_answers(job, answers, shape, model, Path(scratch), held_out)
+    return parts
+
+
+def _replies(part: Part, shape: Shape, settings: dict[str, Any], prompts: np.ndarray, found: dict[str, Any]) -> None:
+    tasks, times = part.pairs, part.times
+    said = found.pop("replies", [settings["max_new_tokens"]])  # not measured: as long as they may be
     replies = np.resize(said, tasks)
-    part.tokens = int(prompts.sum() + right.sum() + replies.sum()) * times
+    part.tokens = int(prompts.sum() + replies.sum()) * times
     part.tokens_error = times * tasks * float(np.std(said)) / math.sqrt(len(said)) if len(said) < tasks else 0.0
-    read_flops = cost.reading(shape, prompts, tasks) + cost.reading(shape, right, rows["target"].sum())
     decoded = cost.decoding(shape, prompts, replies)
-    moved = cost.decoding_bytes(shape, prompts, replies, settings["batch_size"], item)
-    part.flops, part.streamed = times * (read_flops + decoded), (times * decoded, times * moved)
-    part.needed = part.memory.of(
-        min(settings["batch_size"], tasks) * (int(prompts.max()) + settings["max_new_tokens"] * asks)
-    )
-    part.here = _evaluation_here(found, times, int(right.sum())) if asks else {"not_measured": NO_REPLY}
-    return part
+    moved = cost.decoding_bytes(shape, prompts, replies, settings["batch_size"], cost.BYTES[settings["dtype"]])
+    part.flops = times * (cost.reading(shape, prompts, tasks) + decoded)
+    part.streamed = (times * decoded, times * moved)
+    part.needed = part.memory.of(min(settings["batch_size"], tasks) * (int(prompts.max()) + settings["max_new_tokens"]))
+    part.here = found
+    if "not_measured" not in found:
+        part.here = _here(found, times * (found["start"] + found["work"]), found["error"], times * found["start"])
+
+
+def _right_answers(job: Job, part: Part, shape: Shape, model: Model, scratch: Path, held_out: Path | None) -> None:
+    """`scratch` holds canonical.parquet, and room for the texts."""
+    how, texts = reading.right_answers(job), scratch / "texts"
+    by = {"model": str(model.directory()), "name": part.model, "settings": how, "out": str(texts)}
+    given = {"continuation": {"continuations": str(scratch / "canonical.parquet")}}
+    if held_out:
+        given["forward"] = {"examples": str(held_out)}
+    texts.mkdir()
+    for files in given.values():
+        job.worker("qaq.score.tokenise", {**by, **files})
+    tokens, longest, part.flops = 0, 0, 0.0
+    for name in given:
+        found = open_texts(texts / name)
+        fits = found.length <= shape.window
+        tokens, longest = tokens + int(found.length[fits].sum()), max(longest, int(found.length[fits].max(initial=0)))
+        part.flops += part.times * _read(shape, found, fits, fits, 1.0)
+    part.tokens, part.memory = part.times * tokens, cost.scoring_memory(shape, cost.BYTES[how["dtype"]])
+    part.needed = part.memory.of(max(how["tokens_per_batch"] or _READ_AT_ONCE, longest))
+    ask = {"settings": how, "passes": list(given), "texts": str(texts), "shards": str(scratch / "shards")}
+    part.here = found = _engine_here(job, part, model, ask)
+    if "not_measured" not in found:  # for each kind of text one worker tokenises and one, with the weights, reads
+        start = part.times * len(given) * (2 * found["start"] - found["loading"])
+        part.here = _here(found, start + part.times * found["work"], found["error"], start)
 
 
 def _read(shape: Shape, texts: Texts, fits: np.ndarray, todo: np.ndarray, scale: float) -> float:
@@ -215,7 +247,7 @@ def _measured(job: Job, module: str, model: Model, ask: dict[str, Any], out: Pat
     if not timed:
         return {"not_measured": "nobody asked for it"}
     if not weights:
-        return {"not_measured": "its weights are not here: a run fetches them, or put them beside its config.json"}
+        return {"not_measured": _NO_WEIGHTS}
     found = json.loads((out / "measured.json").read_text())
     return found if "not_measured" in found else {**found, "start": max(wall - found["done"], 0.0)}
 
@@ -225,14 +257,18 @@ def _here(found: dict[str, Any], seconds: float, error: float, start: float) -> 
             **{name: found[name] for name in ("peak_bytes", "device", "threads")}}  # fmt: skip
 
 
+def _engine_here(job: Job, part: Part, model: Model, ask: dict[str, Any]) -> dict[str, Any]:
+    """What the scorer's engine took for a sample of the texts that `ask` names."""
+    if not models.has_weights(model.directory()):
+        return {"not_measured": _NO_WEIGHTS}
+    with tempfile.TemporaryDirectory(dir=job.dir) as out:
+        return _measured(job, "qaq.score.measure", model, {**ask, "needed": part.needed}, Path(out))
+
+
 def _scoring_here(job: Job, part: Part, model: Model, ask: dict[str, Any], scale: float) -> dict[str, Any]:
     if not part.tokens:
         return {"seconds": 0.0, "error": 0.0, "start": 0.0}
-    if not models.has_weights(model.directory()):
-        return {"not_measured": "its weights are not here: a run fetches them, or put them beside its config.json"}
-    with tempfile.TemporaryDirectory(dir=job.dir) as scratch:
-        found = _measured(job, "qaq.score.measure", model, {**ask, "needed": part.needed}, Path(scratch))
-    if "not_measured" in found:
+    if "not_measured" in (found := _engine_here(job, part, model, ask)):
         return found
     work, error = found["work"] * scale, math.hypot(found["error"], part.tokens_error / part.tokens)
     return _here(found, found["start"] + work, error, found["start"])
@@ -244,15 +280,6 @@ def _training_here(found: dict[str, Any], times: int, rows: float, updates: int,
     start = times * found["start"]
     work = times * (found["token"] * found["padded"] * rows + found["optimizer"] * updates)
     return _here(found, start + work, math.hypot(found["error"], error), start)
-
-
-def _evaluation_here(found: dict[str, Any], times: int, canonical: int) -> dict[str, Any]:
-    """A model is asked by one worker; two more tokenise its canonical solutions, which needs no weights, and read them."""
-    if "not_measured" in found:
-        return found
-    start = 3 * found["start"] - found["loading"]
-    work = found["work"] + canonical * found["token"]
-    return _here(found, times * (start + work), found["error"], times * start)
 
 
 def _error(values: np.ndarray, of: int) -> float:

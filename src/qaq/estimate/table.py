@@ -3,7 +3,6 @@
 import textwrap
 from typing import Any
 
-from qaq.estimate.parts import NO_REPLY
 from qaq.grid import grid
 
 _WIDTH = 80
@@ -111,10 +110,12 @@ def _also(part: dict[str, Any]) -> str:
     if part["part"] == "train" and part["tokens"]:
         said.append("which pairs are chosen is not known, so each counts as the mean pair" if part["tokens_error"] else
                     "tokens are exact")  # fmt: skip
-    if part["part"] == "evaluate" and part["tokens"] and here.get("not_measured") != NO_REPLY:
+    if part["part"] == "evaluate" and part["tokens"]:
         said.append("replies as long as those that were timed" if "seconds" in here else
                     "replies as long as evaluate.max_new_tokens lets them")  # fmt: skip
         said.append("grading is not in it")
+    if part["part"] == "answers":
+        said.append("the NLL of the benchmark's own solutions and of held-out answers")
     return "".join(f"; {what}" for what in said) + "."
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from qaq import chat, decode, hardware, models, tables
+from qaq import decode, hardware, models, tables
 from qaq.evaluate import benchmark, generate, solutions
 from qaq.launch import request
 
@@ -24,16 +24,14 @@ _FEW = 4  # tasks are answered to their end at least
 def measure(request: dict[str, Any]) -> None:
     """`request`: that of `qaq.evaluate.generate`, and needed {fixed, token: bytes}, seconds, weights.
 
-    Writes prompts.parquet (tokens of each task's prompt, and of its canonical solution after it) and, where `weights`
-    says they are there, measured.json: see `_measured`.
+    Writes prompts.parquet (tokens of each task's prompt), canonical.parquet (`generate.canonical`) and, where `weights` says
+    they are there, measured.json: see `_measured`.
     """
     settings, out = request["settings"], Path(request["out"])
     tasks, asking = benchmark.tasks(settings), generate.Asking.of(request)
     prompts = [len(ids) for ids in asking.prompts(tasks)]
-    right = generate.canonical(asking, tasks)
-    context, target = ([len(ids) for ids in chat.encode(asking.tokenizer, right[name].to_pylist())]
-                       for name in ("context", "target"))  # fmt: skip
-    tables.write(pa.table({"prompt": prompts, "context": context, "target": target}), out / "prompts.parquet")
+    tables.write(pa.table({"prompt": prompts}), out / "prompts.parquet")
+    tables.write(generate.canonical(asking, tasks), out / "canonical.parquet")
     if request["weights"]:
         found = _measured(request, asking, max(prompts))
         (out / "measured.json").write_text(json.dumps(found, indent=1) + "\n")
