@@ -6,6 +6,7 @@ has what it needs, and says which.
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from analysis.identity import departures
 from analysis.logs import Logs, counts
 
 Run = dict[str, Any]
+_NAMED = 3  # runs of a sweep that are left out for one reason and are each named
 NAMES = {"base": "Base", "full": "Full", "random": "Random", "ifd": "IFD", "rmi": "RMI (global)", "stratified": "RMI (stratified)",
          "diff_high": "Diff-High", "diff_low": "Diff-Low", "sum_high": "Sum-High", "sum_low": "Sum-Low", "rds": "RDS+", "scar": "SCAR",
          "xcoder": "XCoder"}  # fmt: skip
@@ -43,11 +45,17 @@ def usable(logs: Logs) -> list[Run]:
 
 
 def left_out(logs: Logs) -> list[str]:
-    """A line for each run that does not count: its name and why."""
-    held = {run["run"] for run in usable(logs)}
-    return sorted(
-        f"{named(run)}: {run['mark'] or run['status']}" for run in logs.runs.to_pylist() if run["run"] not in held
-    )
+    """A line for each run that does not count: its name and why; one for all of a sweep, with their number, where they are many."""
+    held, out = {run["run"] for run in usable(logs)}, defaultdict(list)
+    for run in logs.runs.to_pylist():
+        if run["run"] not in held:
+            out[run["group"], run["mark"] or run["status"]].append(named(run))
+    lines = []
+    for (group, why), names in out.items():
+        lines += (
+            [f"{name}: {why}" for name in names] if len(names) <= _NAMED else [f"{group}, {len(names)} runs: {why}"]
+        )
+    return sorted(lines)
 
 
 def named(run: Run) -> str:

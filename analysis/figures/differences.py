@@ -36,7 +36,7 @@ def figure(logs: Logs) -> Figure | None:
         axes.set_xlabel("NLL less that after a random selection\n(nats per token; left is better)")
         drawing.letter(axes, scored.benchmark(benchmark))
     grid[0].set_yticks(range(len(names)), names)
-    grid[0].invert_yaxis()
+    grid[0].set_ylim(len(names) - 0.5, -0.5)
     _, arms, random, full = panels[0]
     run = arms[0].run
     seeds = sorted({len(arm.models) for arm in (*arms, random)})
