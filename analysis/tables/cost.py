@@ -1,4 +1,4 @@
-"""What each run cost: seconds of every stage, tokens trained."""
+"""What each run cost, and the key it is found by: seconds of every stage, tokens trained."""
 
 import json
 import logging
@@ -33,9 +33,11 @@ def table(logs: Logs) -> Table | None:
         settings[f"{of_data(run)}; scorer {of_scorer(run)}{trained}"].append(run)
     sections = [(heading, [_row(logs, run) for run in own]) for heading, own in settings.items()]
     out = left_out(logs)
-    return Table("Cost, in seconds", ["selection", "share", "pairs", "seed", *STAGES, "tokens trained", "this run"], sections, [
+    return Table("Cost, in seconds", ["selection", "share", "pairs", "seed", *STAGES, "tokens trained", "this run", "key"],
+                 sections, [
         "A stage's seconds are those of the run that computed it first: runs that share a result show the same; both scorers together, "
         "loading a model not included; of a stage that was interrupted, and of pairs that were scored before, only what was left to do. This run: the wall clock of the run itself, which found in the store what others had computed.",
+        "Key: the column run of LOGS, whose table runs holds every setting, library and store key of that run.",
         f"{MISSING}: the run has no such stage. The paper gives no cost.",
         *([f"Runs left out: {'; '.join(out)}."] if out else [])])  # fmt: skip
 
@@ -50,7 +52,7 @@ def _row(logs: Logs, run: Run) -> list[str]:
     seconds = json.loads(run["seconds"])
     tokens = pc.sum(logs.training.filter(pc.equal(logs.training["run"], run["run"]))["tokens"]).as_py()
     return [label(run), f"{share(run):.1%}", f"{run['selected']:,}", str(run["seed"]), *(_seconds(spent(seconds, stage)) for stage in STAGES),
-            f"{tokens:,}" if tokens else MISSING, _seconds(seconds.get("total"))]  # fmt: skip
+            f"{tokens:,}" if tokens else MISSING, _seconds(seconds.get("total")), run["run"]]  # fmt: skip
 
 
 def _seconds(value: float | None) -> str:

@@ -290,6 +290,7 @@ def test_cost_adds_the_parts_of_a_stage(sweep):
     row = dict(zip(table.columns, next(row for row in table.sections[0][1] if row[0] == "Full"), strict=True))
     assert (row["score"], row["train"], row["evaluate"], row["this run"]) == ("40.5", "61.0", MISSING, "123.4")
     assert row["tokens trained"] == str(sum(100 + s for s in range(1, 7)))
+    assert {row[-1] for _, rows in table.sections for row in rows} == {run["run"] for run in sweep.runs.to_pylist()}
     assert cost.spent({"train_seed0": 1.0, "train_seed1": 2.0, "truth": 4.0}, "train") == 3.0
     assert cost.spent({"evaluate": 1.0, "evaluate_base_solutions": 2.0}, "evaluate") == 3.0
 
