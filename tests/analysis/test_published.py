@@ -38,3 +38,20 @@ def test_the_pictures_of_a_page_are_published(page):
     shown = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (ROOT / page).read_text())
     assert all(((ROOT / page).parent / file).resolve().parent == PUBLISHED for file in shown)
     assert all(((ROOT / page).parent / file).is_file() for file in shown)
+
+
+def test_the_readmes_table_says_what_the_published_one_says():
+    """Its columns are `less random of that size`, for either kind of right answers."""
+    page = (ROOT / "README.md").read_text().partition("## What came out")[2].partition("\n## ")[0]
+    shown = [row for row in rows(page) if "[" in row[-1]]
+    assert shown
+    sections = (PUBLISHED / "table_differences.md").read_text().split("| *NLL of ")
+    for column, title in ((1, "held-out pairs"), (2, "HumanEval")):
+        section = next(rows(text) for text in sections if text.startswith(title))
+        published = {row[0]: row[5] for row in section if row[1:2] == ["25.0%"] and row[0] != "Random"}
+        assert {row[0]: row[column] for row in shown} == published
+
+
+def rows(text):
+    """The cells of each line of a Markdown table."""
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
