@@ -17,9 +17,10 @@ import pyarrow.compute as pc
 
 from analysis.identity import departures
 from analysis.logs import Logs, counts
+from analysis.runs import MISSING
 
 Run = dict[str, Any]
-_NAMED = 3  # runs of a sweep that are left out for one reason and are each named
+_NAMED = 3  # runs that a sweep lacks and that are each named
 NAMES = {"base": "Base", "full": "Full", "random": "Random", "ifd": "IFD", "rmi": "RMI (global)", "stratified": "RMI (stratified)",
          "diff_high": "Diff-High", "diff_low": "Diff-Low", "sum_high": "Sum-High", "sum_low": "Sum-Low", "rds": "RDS+", "scar": "SCAR",
          "xcoder": "XCoder"}  # fmt: skip
@@ -45,16 +46,17 @@ def usable(logs: Logs) -> list[Run]:
 
 
 def left_out(logs: Logs) -> list[str]:
-    """A line for each run that does not count: its name and why; one for all of a sweep, with their number, where they are many."""
+    """A line for each run that does not count: its name and why; of runs that never began one for a sweep where they are many."""
     held, out = {run["run"] for run in usable(logs)}, defaultdict(list)
     for run in logs.runs.to_pylist():
         if run["run"] not in held:
-            out[run["group"], run["mark"] or run["status"]].append(named(run))
+            out[run["group"], run["mark"] or run["status"]].append(run)
     lines = []
-    for (group, why), names in out.items():
-        lines += (
-            [f"{name}: {why}" for name in names] if len(names) <= _NAMED else [f"{group}, {len(names)} runs: {why}"]
-        )
+    for (group, why), runs in out.items():
+        if len(runs) > _NAMED and {run["status"] for run in runs} == {MISSING}:
+            lines.append(f"{group}, {len(runs)} runs: {why}")
+        else:
+            lines += [f"{named(run)}: {why}" for run in runs]
     return sorted(lines)
 
 

@@ -91,17 +91,15 @@ def test_runs_with_a_mark_are_left_out_and_named(sweep):
     assert table.notes[-1] == "Runs left out: sweep/random 0.25: killed."
 
 
-def test_many_runs_that_one_sweep_lacks_are_counted_and_not_each_named(sweep):
-    missing = [
-        {"mark": "missing from its sweep", "status": "missing", "run": f"{i:012x}", "name": f"seed={i}"}
-        for i in range(4)
-    ]
+@pytest.mark.parametrize(("count", "mark", "lines"), [(3, "missing", 3), (4, "missing", 1), (4, "killed", 4)])
+def test_only_runs_that_never_began_are_counted_and_not_each_named(sweep, count, mark, lines):
     runs = sweep.runs.to_pylist()
-    few, many = (
-        main.table(changed(sweep, runs=[*runs, *(runs[0] | run for run in missing[:count])])) for count in (3, 4)
-    )
-    assert few.notes[-1].count("missing from its sweep") == 3
-    assert many.notes[-1] == "Runs left out: sweep, 4 runs: missing from its sweep."
+    bad = [
+        {"mark": f"{mark}, so to say", "status": mark, "run": f"{i:012x}", "name": f"seed={i}"} for i in range(count)
+    ]
+    said = main.table(changed(sweep, runs=[*runs, *(runs[0] | run for run in bad)])).notes[-1]
+    assert said.count(f"{mark}, so to say") == lines
+    assert f"sweep, {count} runs" in said if lines == 1 else "sweep/seed=0: " in said
 
 
 def test_a_part_of_a_benchmark_is_a_column_of_its_own_with_no_number_of_the_paper(sweep):
