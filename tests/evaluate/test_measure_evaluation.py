@@ -35,17 +35,19 @@ def asked(tiny_model, out, **changes) -> dict:
             "weights": True, "device": "cpu", "out": str(out), **changes}  # fmt: skip
 
 
-def test_tokens_are_those_that_are_asked_and_scored(tiny_model, tmp_path):
+def test_prompts_are_those_that_are_asked_and_solutions_those_that_are_scored(tiny_model, tmp_path):
     from qaq.evaluate import generate
-    from qaq.score.texts import open_texts, write_continuations
 
     measure.measure(asked(tiny_model, tmp_path, weights=False))
-    counted = tables.read(tmp_path / "prompts.parquet").to_pydict()
-    asking = generate.Asking.of({"model": str(tiny_model), "settings": SETTINGS})
-    tables.write(generate.canonical(asking, measure.benchmark.tasks(SETTINGS)), tmp_path / "canonical.parquet")
-    write_continuations(tmp_path / "canonical.parquet", asking.tokenizer, tmp_path)
-    lengths = open_texts(tmp_path / "continuation").length.tolist()
-    assert [c + t for c, t in zip(counted["context"], counted["target"], strict=True)] == lengths
+    asking, tasks = (
+        generate.Asking.of({"model": str(tiny_model), "settings": SETTINGS}),
+        measure.benchmark.tasks(SETTINGS),
+    )
+    counted = tables.read(tmp_path / "prompts.parquet")["prompt"].to_pylist()
+    assert counted == [
+        len(asking.tokenizer(asking.protocol.prompt(task), add_special_tokens=False)["input_ids"]) for task in tasks
+    ]
+    assert tables.read(tmp_path / "canonical.parquet").equals(generate.canonical(asking, tasks))
     assert not (tmp_path / "measured.json").exists()
 
 
