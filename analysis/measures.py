@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qaq.evaluate.statistics import Z95, wilson
+from qaq.evaluate.statistics import Z95, Estimate, wilson
 from qaq.select.base import middle_ranks, ranks_within, scaled, strata
 
 DECILES = 10  # of PPL(Q)
@@ -80,9 +80,10 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}f}".replace("-", "−")
 
 
-def interval(found: Spearman | Auc) -> str:
-    """`value [low, high]`."""
-    return f"{number(found.value)} [{number(found.low)}, {number(found.high)}]"
+def interval(found: Spearman | Auc | Estimate, digits: int = 3) -> str:
+    """`value [low, high]`; the value alone where nothing bounds it."""
+    value = number(found.value, digits)
+    return value if found.low is None else f"{value} [{number(found.low, digits)}, {number(found.high, digits)}]"
 
 
 def jaccard(a: Set[str], b: Set[str]) -> float:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from analysis import drawing, scored, selected
 from analysis.logs import Logs
-from analysis.selected import Arm, random_of
+from analysis.selected import Arm, everything, random_of
 from analysis.usable import of_data, of_scorer
 from qaq.evaluate.statistics import Estimate
 
@@ -54,8 +54,8 @@ def _of_one_budget(arms: Sequence[Arm]) -> tuple[list[Arm], Arm, Arm | None] | N
     budgets = Counter(arm.run["budget"] for arm, _ in compared)
     most = max(budgets, key=lambda budget: (budgets[budget], budget))
     some = [(arm, random) for arm, random in compared if arm.run["budget"] == most]
-    full = next((arm for arm in arms if arm.name == "Full"), None)
-    return [arm for arm, _ in some], some[0][1], full
+    random = some[0][1]
+    return [arm for arm, _ in some], random, everything(random, arms)
 
 
 def _panel(axes: Axes, names: Sequence[str], arms: Sequence[Arm], random: Arm, full: Arm | None) -> None:

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 
 from analysis import scored, selected
 from analysis.logs import Logs
-from analysis.measures import holm, number
+from analysis.measures import holm, interval
 from analysis.selected import Arm
 from analysis.typeset import MISSING, Table
 from analysis.usable import left_out, of_data, share
-from qaq.evaluate.statistics import Estimate
 
 log = logging.getLogger(__name__)
 NEEDS = ("runs", "likelihoods")
@@ -43,10 +42,10 @@ def _section(arms: Sequence[Arm]) -> list[list[str]]:
     rows, tests = [], []
     for arm in arms:
         size = [MISSING, MISSING] if arm.name == "Base" else [f"{share(arm.run):.1%}", f"{arm.run['selected']:,}"]
-        row = [arm.name, *size, str(len(arm.models)), _estimate(arm.nll)]
+        row = [arm.name, *size, str(len(arm.models)), interval(arm.nll, 4)]
         for other in (selected.random_of(arm, arms), selected.stratified(arm, arms), selected.everything(arm, arms)):
             found = arm.less(other) if other else None
-            row += [_estimate(found[0]) if found else MISSING, MISSING]
+            row += [interval(found[0], 4) if found else MISSING, MISSING]
             if found and found[1] is not None:
                 tests.append((len(rows), len(row) - 1, found[1]))
         rows.append(row)
@@ -55,8 +54,3 @@ def _section(arms: Sequence[Arm]) -> list[list[str]]:
         for (row, _), p in zip(family, holm([p for _, p in family]), strict=True):
             rows[row][asked] = "<0.001" if p < 0.001 else f"{p:.3f}"
     return rows
-
-
-def _estimate(found: Estimate) -> str:
-    value = number(found.value, 4)
-    return value if found.low is None else f"{value} [{number(found.low, 4)}, {number(found.high, 4)}]"

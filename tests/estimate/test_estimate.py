@@ -138,10 +138,8 @@ def test_right_answers_and_held_out_ones_count_where_no_reply_is_asked_for(place
     found, printed = estimate(place, tiny_model, "answers_before", *more)
     part = named(found)["answers"]
     assert "evaluate" not in named(found)
-    assert (part["pairs"], part["times"]) == (
-        2 + 6,
-        2,
-    )  # tasks and held-out pairs, by the base and by the trained model
+    # Two tasks and six held-out pairs, read by the base and by the trained model.
+    assert (part["pairs"], part["times"]) == (2 + 6, 2)
     assert part["here"]["seconds"] > part["here"]["start"] > 0
     assert "the NLL of the benchmark's own solutions and of held-out answers" in " ".join(printed.split())
     done = main(place, *options(tiny_model, "answers_run", *more))

@@ -101,9 +101,8 @@ def scoring(job: Job, stage: str, spec: dict[str, Any], pairs: Pairs) -> Part:
         flops += _read(shape, found, fits, todo, pairs.scale)
     part.held = pairs.all - round(missing.sum() * pairs.scale)
     part.tokens, part.tokens_error = round(tokens.sum() * pairs.scale), _error(tokens, pairs.all)
-    part.flops, part.memory = flops, cost.scoring_memory(shape, cost.BYTES[scorer["dtype"]])
-    at_once = scorer["tokens_per_batch"] or _READ_AT_ONCE
-    part.needed = part.memory.of(max(at_once, longest))
+    part.flops = flops
+    _hold(part, shape, scorer, longest)
     ask = {"settings": scorer, "passes": scorer["passes"], "texts": str(texts.path), "shards": str(shards)}
     part.here = _scoring_here(job, part, model, ask, pairs.scale)
     return part
@@ -201,13 +200,19 @@ def _right_answers(job: Job, part: Part, shape: Shape, model: Model, scratch: Pa
         fits = found.length <= shape.window
         tokens, longest = tokens + int(found.length[fits].sum()), max(longest, int(found.length[fits].max(initial=0)))
         part.flops += part.times * _read(shape, found, fits, fits, 1.0)
-    part.tokens, part.memory = part.times * tokens, cost.scoring_memory(shape, cost.BYTES[how["dtype"]])
-    part.needed = part.memory.of(max(how["tokens_per_batch"] or _READ_AT_ONCE, longest))
+    part.tokens = part.times * tokens
+    _hold(part, shape, how, longest)
     ask = {"settings": how, "passes": list(given), "texts": str(texts), "shards": str(scratch / "shards")}
     part.here = found = _engine_here(job, part, model, ask)
     if "not_measured" not in found:  # for each kind of text one worker tokenises and one, with the weights, reads
         start = part.times * len(given) * (2 * found["start"] - found["loading"])
         part.here = _here(found, start + part.times * found["work"], found["error"], start)
+
+
+def _hold(part: Part, shape: Shape, how: dict[str, Any], longest: int) -> None:
+    """What the scorer's engine must hold, set as `how`: the weights, and a full batch or the longest text."""
+    part.memory = cost.scoring_memory(shape, cost.BYTES[how["dtype"]])
+    part.needed = part.memory.of(max(how["tokens_per_batch"] or _READ_AT_ONCE, longest))
 
 
 def _read(shape: Shape, texts: Texts, fits: np.ndarray, todo: np.ndarray, scale: float) -> float:
