@@ -83,13 +83,16 @@ def random_of(arm: Arm, arms: Sequence[Arm]) -> Arm | None:
 
 
 def stratified(arm: Arm, arms: Sequence[Arm]) -> Arm | None:
-    """The paper's selection of the same size, the band from the middle of RMI's rank; None for itself, all pairs and the base."""
+    """The paper's selection of the same size, the band from the middle of RMI's rank, of exact spans where there are any; None
+    for itself, all pairs and the base."""
     if arm.name in ("Base", "Full"):
         return None
     same = [
-        other for other in arms if other.name.partition(", protocol")[0] == "RMI (stratified)" and arm.is_near(other)
+        other
+        for other in arms
+        if other.name != "Base" and label(other.run) == "RMI (stratified)" and arm.is_near(other)
     ]
-    exact = next((other for other in same if "reference" not in other.name), None)
+    exact = min(same, key=lambda other: _facts(other.run).get("protocol") != '"exact"', default=None)
     return None if exact is arm else exact
 
 

@@ -54,7 +54,7 @@ def check(settings: dict[str, Any]) -> None:
     if settings["samples"] > 1 and not settings["temperature"]:
         raise ValueError(f"evaluate.samples={settings['samples']} of greedy decoding would be {settings['samples']} times the "
                          "same: set evaluate.temperature, such as 0.8")  # fmt: skip
-    if settings["generator"] == "vllm" and importlib.util.find_spec("vllm") is None:
+    if settings["samples"] and settings["generator"] == "vllm" and importlib.util.find_spec("vllm") is None:
         raise ValueError("evaluate.generator=vllm: vllm is not installed here, and cannot be beside this transformers. Make an "
                          "environment of its own: vllm first, then requirements.txt without the versions vllm has brought; "
                          "train with this one, then run the same command there: what is finished is found in store_dir")  # fmt: skip
