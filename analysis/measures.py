@@ -86,6 +86,12 @@ def interval(found: Spearman | Auc | Estimate, digits: int = 3) -> str:
     return value if found.low is None else f"{value} [{number(found.low, digits)}, {number(found.high, digits)}]"
 
 
+def overlap(a: Set[str], b: Set[str]) -> str:
+    """Jaccard, then `shared` with Wilson's interval."""
+    low, high = wilson(len(a & b), min(len(a), len(b)))
+    return f"{jaccard(a, b):.1%}; {shared(a, b):.1%} [{low:.1%}, {high:.1%}]"
+
+
 def jaccard(a: Set[str], b: Set[str]) -> float:
     """Pairs in both over pairs in either."""
     return len(a & b) / len(a | b)

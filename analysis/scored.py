@@ -119,6 +119,6 @@ def largest(found: list[Cell]) -> list[Cell]:
 def benchmark(name: str) -> str:
     """The paper's spelling; what follows it (which tasks) is kept."""
     if name == HELD_OUT:
-        return "held-out pairs"
+        return "held-out answers"
     plain, _, rest = name.partition(" ")
     return paper.NUMBERS["benchmarks"].get(plain, plain) + (f" {rest}" if rest else "")

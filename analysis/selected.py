@@ -1,6 +1,5 @@
 """Selections side by side: what the models trained on each make of the same right answers."""
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from analysis import drawing
 from analysis.logs import Logs
 from analysis.paper import near
 from analysis.scored import details
-from analysis.usable import Run, label, of_scorer, options, share, usable
+from analysis.usable import Run, label, model, of_scorer, options, share, usable
 from qaq.evaluate import HELD_OUT
 from qaq.evaluate.results import nll_difference
 from qaq.evaluate.statistics import Estimate, mean, per_token
@@ -68,7 +67,7 @@ def comparable(logs: Logs) -> list[tuple[Setting, str, list[Arm]]]:
         run, base = runs[id], selector == "base"
         which = "base" if base else (label(run), run["budget"], *_facts(run).items())
         arm = found[_setting(run), benchmark].setdefault(which, Arm(run, "Base" if base else label(run), {}))
-        arm.models["base" if base else _model(run, seed)] = texts
+        arm.models["base" if base else model(run, seed)] = texts
     most = {setting: max(len(arms) for (other, _), arms in found.items() if other == setting) for setting, _ in found}
     order = sorted(found, key=lambda key: (-(key[0].rows or 0), -most[key[0]], str(key[0]), key[1] != HELD_OUT, key[1]))
     held = [(setting, benchmark, _told_apart(list(found[setting, benchmark].values()))) for setting, benchmark in order]
@@ -106,12 +105,6 @@ def everything(arm: Arm, arms: Sequence[Arm]) -> Arm | None:
 def _setting(run: Run) -> Setting:
     rest = sorted(item for item in details(run).items() if item[0].startswith("train.") or item[0] in _READING)
     return Setting(*(run[name] for name in ("data_digest", "rows", "target", "train", "partial")), tuple(rest))
-
-
-def _model(run: Run, seed: int | None) -> str:
-    """Its checkpoint's key; of logs that do not tell it, its seeds."""
-    keys = json.loads(run["keys"] or "{}")
-    return keys.get(f"train_seed{seed}") or keys.get("train") or f"{run['seed']} {seed}"
 
 
 def _facts(run: Run) -> dict[str, str]:

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from analysis.identity import departures
 from analysis.logs import Logs, counts
 from analysis.runs import MISSING
+from qaq import select
 
 Run = dict[str, Any]
 _NAMED = 3  # runs that a sweep lacks and that are each named
@@ -143,6 +144,17 @@ def share(run: Run) -> float | None:
 def options(run: Run) -> dict[str, Any]:
     """The selector's options."""
     return json.loads(run["config"] or "{}").get("selector", {})
+
+
+def asks_weak(run: Run) -> bool:
+    """Whether its selector looks at the weak scorer, too."""
+    return options(run).get("name") in select.NAMES and select.needs_weak(options(run))
+
+
+def model(run: Run, seed: int | None) -> str:
+    """Which model the run trained with `seed`: its checkpoint's key; of logs that do not tell it, the seeds."""
+    keys = json.loads(run["keys"] or "{}")
+    return keys.get(f"train_seed{seed}") or keys.get("train") or f"{run['seed']} {seed}"
 
 
 def of_data(run: Run) -> str:

@@ -30,7 +30,9 @@ def figure(logs: Logs) -> Figure | None:
     panels = [(benchmark, *drawn) for setting, benchmark, drawn in found if setting == found[0][0]]
     names = list(dict.fromkeys(arm.name for _, arms, *_ in panels for arm in arms))
     figure = drawing.blank(0.75 + 0.2 * len(names), drawing.PAGE if len(panels) > 1 else drawing.COLUMN)
-    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    grid = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[
+        0
+    ]  # a length means the same in each
     for axes, (benchmark, arms, random, full) in zip(grid, panels, strict=True):
         _panel(axes, names, arms, random, full)
         axes.set_xlabel("NLL less that after a random selection\n(nats per token; left is better)")
@@ -42,7 +44,7 @@ def figure(logs: Logs) -> Figure | None:
     seeds = sorted({len(arm.models) for arm in (*arms, random)})
     drawing.note(figure, f"{of_data(run)}; scorer {of_scorer(run)}; tuned {run['target']}, recipe {run['train']}. Budget {run['budget']}, "
                  f"{run['selected']:,} pairs; {' or '.join(map(str, seeds))} model{'s' * (seeds != [1])} each. Whiskers: 95% intervals, paired over "
-                 "texts, models included.", "Dashed, with its interval: all pairs." if full else "")  # fmt: skip
+                 "texts, models included, not corrected for their number.", "Dashed, with its interval: all pairs." if full else "")  # fmt: skip
     return figure
 
 

@@ -1,6 +1,9 @@
 """Training curves: loss and learning rate of every update."""
 
 import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -8,52 +11,42 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis import drawing
 from analysis.logs import Logs
-from analysis.usable import Run, label, of_data, share, usable
+from analysis.usable import Run, label, model, of_data, share, usable
 
 log = logging.getLogger(__name__)
 NEEDS = ("runs", "training")
+_WINDOWS = 8  # a point is the mean over as large a part of the updates: one update of few rows says little
 
 
 def figure(logs: Logs) -> Figure | None:
-    """One budget and the full data; each training seed a line."""
+    """One budget and the full data; a line a selection: the mean of its models, over updates that all of them made."""
     runs = trained(logs)
     if not runs:
         log.info("training: no usable run was trained")
         return None
     figure = drawing.blank(3.5)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2.2, 1])
-    rows, spans = logs.training.to_pylist(), set()
-    for run in runs:
-        for seed in sorted({row["train_seed"] for row in rows if row["run"] == run["run"]}):
-            own = [row for row in rows if row["run"] == run["run"] and row["train_seed"] == seed]
-            steps, loss = np.array([row["step"] for row in own]), np.array([row["loss"] for row in own])
-            span = max(1, len(own) // 25)
-            spans.add(span)
-            how = drawing.look(label(run))
-            name = f"{label(run)}, {share(run):.0%}"
-            above.plot(
-                steps,
-                smooth(loss, span),
-                color=how.color,
-                linestyle=how.line,
-                marker=how.marker,
-                markevery=0.2,
-                markersize=3.5,
-                label=name,
-            )
-            below.plot(steps, [row["learning_rate"] for row in own], color=how.color, linestyle=how.line)
+    models = curves(logs, runs)
+    for (name, of), own in models.items():
+        updates = min(len(rows) for rows in own)
+        steps = [row["step"] for row in own[0][:updates]]
+        loss, rate = (
+            np.mean([[row[what] for row in rows[:updates]] for rows in own], axis=0)
+            for what in ("loss", "learning_rate")
+        )
+        how, span = drawing.look(name), max(1, updates // _WINDOWS)
+        above.plot(steps[span - 1 :], np.convolve(loss, np.full(span, 1 / span), "valid"), color=how.color, linestyle=how.line, marker=how.marker, markevery=0.25,
+                   markersize=3.5, linewidth=1.1, label=f"{name}, {of:.0%}")  # fmt: skip
+        below.plot(steps, rate, color=how.color, linestyle=how.line, linewidth=1.1)
     above.set_ylabel("training loss\n(nats per completion token)")
     below.set(ylabel="learning rate", xlabel="update")
     below.xaxis.set_major_locator(MaxNLocator(integer=True))
     below.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
-    handles = dict(zip(*above.get_legend_handles_labels()[::-1], strict=True))
-    figure.legend(handles.values(), handles, loc="outside upper left", ncols=2)
-    widest = max(spans)
-    smoothed = (
-        f"Loss: running mean over {widest} updates at most." if widest > 1 else "Loss of every update, not smoothed."
-    )
+    figure.legend(loc="outside upper left", ncols=2)
+    seeds = sorted({len(own) for own in models.values()})
+    pooled = f"Loss: mean of {' or '.join(map(str, seeds))} model{'s' * (seeds != [1])} and of the last eighth of the updates."
     others = len(set(logs.training["run"].to_pylist()) & {run["run"] for run in usable(logs)}) - len(runs)
-    drawing.note(figure, f"{of_data(runs[0])}; tuned {runs[0]['target']}, recipe {runs[0]['train']}.", smoothed,
+    drawing.note(figure, f"{of_data(runs[0])}; tuned {runs[0]['target']}, recipe {runs[0]['train']}.", pooled,
                  f"{others} trained run{'s' * (others > 1)} of other budgets or settings not shown." if others else "")  # fmt: skip
     return figure
 
@@ -74,9 +67,14 @@ def trained(logs: Logs) -> list[Run]:
     return sorted(kept, key=lambda run: (drawing.order(label(run)), run["seed"] or 0, run["run"]))
 
 
-def smooth(values: np.ndarray, span: int) -> np.ndarray:
-    """Mean of the last `span` values, of fewer at the start."""
-    sums = np.cumsum(np.concatenate([[0.0], values]))
-    ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(0, ends - span)
-    return (sums[ends] - sums[starts]) / (ends - starts)
+def curves(logs: Logs, runs: Sequence[Run]) -> dict[tuple[str, float], list[list[dict[str, Any]]]]:
+    """{(selection, its share): the updates of each model that was trained on it}; a model that several runs share counts once."""
+    held: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
+    for row in logs.training.to_pylist():
+        held[row["run"], row["train_seed"]].append(row)
+    found: dict[tuple[str, float], dict[str, list[dict[str, Any]]]] = defaultdict(dict)
+    for run in runs:
+        for (id, seed), rows in held.items():
+            if id == run["run"]:
+                found[label(run), share(run)].setdefault(model(run, seed), rows)
+    return {which: list(own.values()) for which, own in found.items()}

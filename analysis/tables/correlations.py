@@ -5,15 +5,17 @@ import json
 import logging
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis import drawing, paper
 from analysis.logs import Logs
-from analysis.measures import DECILES, interval, jaccard, shared, spearman
+from analysis.measures import DECILES, interval, overlap, spearman
 from analysis.scored import details
 from analysis.typeset import MISSING, Table
 from analysis.usable import Run, label, left_out, of_data, of_scorer, one_budget, selections, usable
 from qaq.evaluate.statistics import wilson
+from qaq.select import select
 from qaq.select.base import ranks, scaled, strata
 
 log = logging.getLogger(__name__)
@@ -51,7 +53,8 @@ def table(logs: Logs) -> Table | None:
         f"The paper: {paper.SCORED}, weak scorer {paper.NUMBERS['weak']}. {MISSING}: it gives no number.",
         *([f"Not measured by us: {'; '.join(absent)}."] if absent else []),
         "Spearman with 95% intervals: Fisher's z, variance of Bonett and Wright. n: pairs.",
-        "Overlap: Jaccard; pairs in both as a share of the smaller selection. Which of the two the paper's number is, is not known to us.",
+        "Overlap: Jaccard; pairs in both as a share of the smaller selection, with Wilson's interval. Which of the two the paper's "
+        "number is, is not known to us.",
         *([f"Runs left out: {'; '.join(out)}."] if out else [])])  # fmt: skip
 
 
@@ -67,14 +70,7 @@ def _rows(logs: Logs, runs: list[Run]) -> list[list[str]]:
     for (a, a_ids), (b, b_ids) in itertools.combinations(chosen, 2):
         what = f"overlap of {label(a)} and {label(b)}"
         theirs = _known(what) if float(a["budget"]) == 0.25 else MISSING
-        rows.append(
-            [
-                what,
-                theirs,
-                f"{jaccard(a_ids, b_ids):.1%}; {shared(a_ids, b_ids):.1%}",
-                f"{len(a_ids):,}, {len(b_ids):,}",
-            ]
-        )
+        rows.append([what, theirs, overlap(a_ids, b_ids), f"{len(a_ids):,}, {len(b_ids):,}"])
     return rows
 
 
@@ -101,8 +97,12 @@ def _known(what: str) -> str:
     return str(paper.NUMBERS[KNOWN[what]]) if what in KNOWN else MISSING
 
 
+def _scores(logs: Logs, digest: str) -> pa.Table:
+    return logs.metrics.filter(pc.equal(logs.metrics["scores"], digest))
+
+
 def _metrics(logs: Logs, digest: str) -> dict[str, np.ndarray]:
-    found = logs.metrics.filter(pc.equal(logs.metrics["scores"], digest))
+    found = _scores(logs, digest)
     return {name: found[name].to_numpy() for name in found.column_names if found[name].null_count == 0}
 
 
@@ -121,15 +121,26 @@ def _between(logs: Logs, runs: list[list[Run]]) -> list[list[str]]:
             # the paper's other scorer is its own, fine-tuned: no number for other models
             theirs = str(paper.NUMBERS["tuned_scorer_spearman"]) if _tuned(a, b) or _tuned(b, a) else MISSING
             rows.append([f"Spearman of RMI, {which}", theirs, interval(found), f"{found.n:,}"])
+            quarters = [_quarter(_scores(logs, run["scores"])) for run in (a, b)]
+            if all(quarters):
+                rows.append([f"overlap of the quarters that stratified RMI keeps, {which}", MISSING, overlap(*quarters),
+                             ", ".join(f"{len(quarter):,}" for quarter in quarters)])  # fmt: skip
         for (run, ids), (other, other_ids) in itertools.product(selections(logs, ours), selections(logs, others)):
             if run["selector"] not in ("full", "random") and (label(run), run["budget"]) == (
                 label(other),
                 other["budget"],
             ):
                 what = f"overlap of {label(run)} at budget {run['budget']}, {which}"
-                both = f"{jaccard(ids, other_ids):.1%}; {shared(ids, other_ids):.1%}"
-                rows.append([what, MISSING, both, f"{len(ids):,}, {len(other_ids):,}"])
+                rows.append([what, MISSING, overlap(ids, other_ids), f"{len(ids):,}, {len(other_ids):,}"])
     return rows
+
+
+def _quarter(scores: pa.Table) -> frozenset[str]:
+    """Ids that stratified RMI would keep at a quarter, whether or not a run asked it; none where a score is missing."""
+    if any(scores[name].null_count for name in ("rmi", "log_ppl_q")) or scores.num_rows < 4:
+        return frozenset()
+    paper = {"name": "stratified", "low": 0.5, "strata": DECILES}
+    return frozenset(select(scores, paper, scores.num_rows // 4, seed=0)["id"].to_pylist())
 
 
 def _reading(run: Run, other: Run) -> str:

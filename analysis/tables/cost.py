@@ -36,7 +36,7 @@ def table(logs: Logs) -> Table | None:
     return Table("Cost, in seconds", ["selection", "share", "pairs", "seed", *STAGES, "tokens trained", "this run", "key"],
                  sections, [
         "A stage's seconds are those of the run that computed it first: runs that share a result show the same; both scorers together, "
-        "loading a model not included; of a stage that was interrupted, and of pairs that were scored before, only what was left to do. This run: the wall clock of the run itself, which found in the store what others had computed.",
+        "evaluate with the base model's part, loading a model not included; of a stage that was interrupted, and of pairs that were scored before, only what was left to do. This run: the wall clock of the run itself, which found in the store what others had computed.",
         "Key: the column run of LOGS, whose table runs holds every setting, library and store key of that run.",
         f"{MISSING}: the run has no such stage. The paper gives no cost.",
         *([f"Runs left out: {'; '.join(out)}."] if out else [])])  # fmt: skip

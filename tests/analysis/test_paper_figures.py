@@ -192,13 +192,25 @@ def test_training_draws_the_losses_of_one_budget_and_of_the_full_data(sweep):
     run = next(r["run"] for r in sweep.runs.to_pylist() if r["selector"] == "full")
     losses = [r["loss"] for r in sweep.training.to_pylist() if r["run"] == run]
     assert labels["Full, 100%"].get_ydata() == pytest.approx(losses)
-    assert "not smoothed. 12 trained runs of other budgets or settings not shown." in note(figure)
+    assert (
+        "Loss: mean of 1 model and of the last eighth of the updates. 12 trained runs of other budgets or settings not shown."
+        in note(figure)
+    )
 
 
-def test_smoothing_is_the_mean_of_the_last_updates():
-    values = np.array([4.0, 2.0, 6.0, 8.0])
-    assert list(training.smooth(values, 2)) == [4.0, 3.0, 4.0, 7.0]
-    assert list(training.smooth(values, 1)) == list(values)
+def test_a_training_curve_is_the_mean_of_a_selections_models_and_of_the_last_updates(sweep):
+    run = next(r for r in sweep.runs.to_pylist() if r["selector"] == "full")
+    again, twin = run | {"run": "d" * 12, "seed": 1}, run | {"run": "e" * 12, "keys": '{"train": "one"}'}
+    steps = next(row for row in sweep.training.to_pylist() if row["run"] == run["run"])
+    random = np.random.default_rng(0)
+    first, second = random.normal(size=(2, 40))
+    rows = [steps | {"run": id, "step": s + 1, "loss": loss, "train_seed": 0}
+            for id, losses in ((run["run"], first), ("d" * 12, second), ("e" * 12, first)) for s, loss in enumerate(losses)]  # fmt: skip
+    held = replace(sweep, **{name: getattr(logs.conform(**{name: given}), name) for name, given in {
+        "runs": [run | {"keys": '{"train": "one"}'}, again | {"keys": '{"train": "other"}'}, twin], "training": rows}.items()})  # fmt: skip
+    (line,) = training.figure(held).axes[0].lines
+    assert list(line.get_xdata()) == list(range(5, 41))  # an eighth of 40 updates
+    assert line.get_ydata() == pytest.approx([((first + second) / 2)[k - 5 : k].mean() for k in range(5, 41)])
 
 
 @pytest.mark.parametrize("name", sorted(FIGURES))

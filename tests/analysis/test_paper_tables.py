@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import re
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ import small_logs
 from analysis import logs, make, paper, typeset
 from analysis.tables import correlations, cost, disagreement, main
 from analysis.typeset import MISSING
+from qaq.evaluate.statistics import wilson
 
 TABLES = {make.name(module): module for module in make.modules("tables")}
 
@@ -242,7 +244,8 @@ def test_overlaps_are_recomputed_from_the_subsets(sweep):
         {row["id"] for row in sweep.subsets.to_pylist() if row["run"] == runs[f"disagreement {kind}"]}
         for kind in ("diff_high", "sum_high")
     )
-    expected = ["13.85%", f"{len(a & b) / len(a | b):.1%}; {len(a & b) / 20:.1%}", "20, 20"]
+    low, high = wilson(len(a & b), 20)
+    expected = ["13.85%", f"{len(a & b) / len(a | b):.1%}; {len(a & b) / 20:.1%} [{low:.1%}, {high:.1%}]", "20, 20"]
     assert rows["overlap of Diff-High and Sum-High"] == expected
     assert rows["Spearman of RMI and IFD"][0] == "0.252"
     assert any("0.9539" in note and "Not measured" in note for note in table.notes)
@@ -259,12 +262,29 @@ def test_two_scorers_of_the_same_pairs_are_correlated_over_the_pairs_both_have(s
     chosen = [row | {"run": "e" * 12} for row in sweep.subsets.to_pylist() if row["run"] == first["run"]][:10]
     held = changed(sweep, metrics=[*rows, *tuned], runs=[*sweep.runs.to_pylist(), run],
                    subsets=[*sweep.subsets.to_pylist(), *chosen])  # fmt: skip
-    title, (spearman, overlap) = correlations.table(held).sections[-1]
+    title, (spearman, quarters, overlap) = correlations.table(held).sections[-1]
     assert "two readings" in title
     assert spearman[1:] == [theirs, "1.000 [1.000, 1.000]", "50"]
     assert name in spearman[0]
     assert overlap[0].startswith("overlap of IFD, max_ifd=null at budget 0.25")
-    assert overlap[1:] == [MISSING, "50.0%; 100.0%", "20, 10"]
+    assert overlap[1:] == [MISSING, f"50.0%; 100.0% [{wilson(10, 10)[0]:.1%}, 100.0%]", "20, 10"]
+    ids = [band_of_the_quarter(table) for table in ([row for row in rows if row["scores"] == first["scores"]], tuned)]
+    assert quarters[0].startswith("overlap of the quarters that stratified RMI keeps")
+    assert quarters[2].startswith(f"{len(ids[0] & ids[1]) / len(ids[0] | ids[1]):.1%}; {len(ids[0] & ids[1]) / 12:.1%}")
+    assert quarters[3] == "20, 12"
+
+
+def band_of_the_quarter(rows):
+    """The paper's band, plainly: from the middle of RMI's order inside each tenth of PPL(Q), as many of each as its size asks for."""
+    order = sorted(rows, key=lambda row: (row["log_ppl_q"], row["id"]))
+    tenths = [[row for at, row in enumerate(order) if at * 10 // len(order) == tenth] for tenth in range(10)]
+    share, rest = divmod(len(rows) // 4, 10)
+    kept = set()
+    for tenth, own in enumerate(tenths):
+        own.sort(key=lambda row: (row["rmi"], row["id"]))
+        start = math.floor(len(own) / 2 + 0.5)
+        kept |= {row["id"] for row in own[start : start + share + (tenth < rest)]}
+    return kept
 
 
 @pytest.mark.parametrize(

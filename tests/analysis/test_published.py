@@ -46,7 +46,7 @@ def test_the_readmes_table_says_what_the_published_one_says():
     shown = [row for row in rows(page) if "[" in row[-1]]
     assert shown
     sections = (PUBLISHED / "table_differences.md").read_text().split("| *NLL of ")
-    for column, title in ((1, "held-out pairs"), (2, "HumanEval")):
+    for column, title in ((1, "held-out answers"), (2, "HumanEval")):
         section = next(rows(text) for text in sections if text.startswith(title))
         published = {row[0]: row[5] for row in section if row[1:2] == ["25.0%"] and row[0] != "Random"}
         assert {row[0]: row[column] for row in shown} == published

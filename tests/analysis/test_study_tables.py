@@ -151,7 +151,7 @@ def models():
 
 def test_a_selection_is_compared_with_chance_and_with_everything_on_the_same_texts(models):
     [(heading, rows)] = differences.table(models).sections
-    assert heading.startswith("NLL of held-out pairs (30 texts); 80 pairs of invented")
+    assert heading.startswith("NLL of held-out answers (30 texts); 80 pairs of invented")
     told = {row[0]: row for row in rows}
     assert list(told) == ["Base", "Full", "Random", "RMI (global)"]
     assert [row[3] for row in rows] == ["1", "3", "3", "3"]
