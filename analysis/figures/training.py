@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis import drawing
 from analysis.logs import Logs
-from analysis.usable import Run, label, model, of_data, share, usable
+from analysis.usable import Run, label, model, of_data, usable
 
 log = logging.getLogger(__name__)
 NEEDS = ("runs", "training")
@@ -27,7 +27,7 @@ def figure(logs: Logs) -> Figure | None:
     figure = drawing.blank(3.5)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2.2, 1])
     models = curves(logs, runs)
-    for (name, of), own in models.items():
+    for name, own in models.items():
         updates = min(len(rows) for rows in own)
         steps = [row["step"] for row in own[0][:updates]]
         loss, rate = (
@@ -36,7 +36,7 @@ def figure(logs: Logs) -> Figure | None:
         )
         how, span = drawing.look(name), max(1, updates // _WINDOWS)
         above.plot(steps[span - 1 :], np.convolve(loss, np.full(span, 1 / span), "valid"), color=how.color, linestyle=how.line, marker=how.marker, markevery=0.25,
-                   markersize=3.5, linewidth=1.1, label=f"{name}, {of:.0%}")  # fmt: skip
+                   markersize=3.5, linewidth=1.1, label=name)  # fmt: skip
         below.plot(steps, rate, color=how.color, linestyle=how.line, linewidth=1.1)
     above.set_ylabel("training loss\n(nats per completion token)")
     below.set(ylabel="learning rate", xlabel="update")
@@ -45,8 +45,10 @@ def figure(logs: Logs) -> Figure | None:
     figure.legend(loc="outside upper left", ncols=2)
     seeds = sorted({len(own) for own in models.values()})
     pooled = f"Loss: mean of {' or '.join(map(str, seeds))} model{'s' * (seeds != [1])} and of the last eighth of the updates."
+    budgets = sorted({run["budget"] for run in runs if run["selector"] != "full"})
     others = len(set(logs.training["run"].to_pylist()) & {run["run"] for run in usable(logs)}) - len(runs)
-    drawing.note(figure, f"{of_data(runs[0])}; tuned {runs[0]['target']}, recipe {runs[0]['train']}.", pooled,
+    drawing.note(figure, f"{of_data(runs[0])}; tuned {runs[0]['target']}, recipe {runs[0]['train']}.",
+                 f"Budget {budgets[0]}." if budgets else "", pooled,
                  f"{others} trained run{'s' * (others > 1)} of other budgets or settings not shown." if others else "")  # fmt: skip
     return figure
 
@@ -67,14 +69,14 @@ def trained(logs: Logs) -> list[Run]:
     return sorted(kept, key=lambda run: (drawing.order(label(run)), run["seed"] or 0, run["run"]))
 
 
-def curves(logs: Logs, runs: Sequence[Run]) -> dict[tuple[str, float], list[list[dict[str, Any]]]]:
-    """{(selection, its share): the updates of each model that was trained on it}; a model that several runs share counts once."""
+def curves(logs: Logs, runs: Sequence[Run]) -> dict[str, list[list[dict[str, Any]]]]:
+    """{selection: the updates of each model that was trained on it}; a model that several runs share counts once."""
     held: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
     for row in logs.training.to_pylist():
         held[row["run"], row["train_seed"]].append(row)
-    found: dict[tuple[str, float], dict[str, list[dict[str, Any]]]] = defaultdict(dict)
+    found: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(dict)
     for run in runs:
         for (id, seed), rows in held.items():
             if id == run["run"]:
-                found[label(run), share(run)].setdefault(model(run, seed), rows)
-    return {which: list(own.values()) for which, own in found.items()}
+                found[label(run)].setdefault(model(run, seed), rows)
+    return {name: list(own.values()) for name, own in found.items()}
