@@ -23,10 +23,10 @@ def figure(logs: Logs) -> Figure | None:
         return None
     chosen.sort(key=lambda one: drawing.order(label(one[0])))
     names, sets = [label(run) for run, _ in chosen], [ids for _, ids in chosen]
-    figure = drawing.blank(0.75 + 0.27 * len(names))
+    figure = drawing.blank(0.35 + 0.2 * len(names))
     axes = figure.add_subplot()
     values = matrix(sets)
-    image = axes.imshow(values, cmap="Greys", vmin=0, vmax=1)
+    axes.imshow(values, cmap="Greys", vmin=0, vmax=1, aspect="auto")
     for i, j in np.ndindex(values.shape):
         if i != j:
             dark = values[i, j] > 0.55
@@ -40,12 +40,10 @@ def figure(logs: Logs) -> Figure | None:
                 color="white" if dark else "black",
             )
     axes.plot([-0.5, len(sets) - 0.5], [-0.5, len(sets) - 0.5], color=drawing.GREY, linewidth=0.6)
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(names)), names)
+    axes.set_xticks(range(len(names)), range(1, len(names) + 1))
+    axes.set_yticks(range(len(names)), [f"{name}  {place}" for place, name in enumerate(names, 1)])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    bar = figure.colorbar(image, ax=axes, shrink=0.8, ticks=[0, 0.5, 1], format=lambda x, _: f"{x:.0%}")
-    bar.outline.set_visible(False)
     run, sizes = chosen[0][0], sorted({len(ids) for ids in sets})
     each = f"{sizes[0]:,} pairs each" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,} pairs each"
     drawing.note(figure, drawing.of_scores(scores, any(asks_weak(run) for run, _ in chosen)), f"Budget {run['budget']}, {each}.",
