@@ -138,7 +138,15 @@ def test_overlap_is_of_the_selections_themselves(sweep):
     figure = overlap.figure(sweep)
     axes = figure.axes[0]
     names = [label.get_text() for label in axes.get_yticklabels()]
-    assert names == ["Random", "IFD, max_ifd=null", "RMI (global)", "RMI (stratified)", "Diff-High", "Sum-High"]
+    assert names == [
+        "Random  1",
+        "IFD, max_ifd=null  2",
+        "RMI (global)  3",
+        "RMI (stratified)  4",
+        "Diff-High  5",
+        "Sum-High  6",
+    ]
+    assert [label.get_text() for label in axes.get_xticklabels()] == list("123456")
     runs = {r["selector"]: r["run"] for r in sweep.runs.to_pylist() if r["budget"] == "0.25"}
     held = sweep.subsets.to_pylist()
     a, b = ({row["id"] for row in held if row["run"] == runs[one]} for one in ("rmi", "stratified"))
