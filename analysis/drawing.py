@@ -39,7 +39,8 @@ LOOKS = {
     "Base": Look(GREY, "_", (0, (1, 1.5))), "Full": Look("black", "s", "-"), "Random": Look(GREY, "o", (0, (4, 1.5))),
     "IFD": Look(ORANGE, "v", (0, (1, 1))), "RMI (global)": Look(SKY, "D", (0, (5, 1, 1, 1))),
     "RMI (stratified)": Look(BLUE, "^", "-"), "RMI (stratified), low=0.0": Look("#002B49", "d", (0, (1, 1))),
-    "RMI (stratified), low=0.25": Look("#004F80", "8", (0, (3, 1))), "RMI (stratified), low=0.75": Look("#4F9BD0", "H", (0, (5, 2))), "Diff-High": Look(RED, "P", (0, (3, 1, 1, 1, 1, 1))),
+    "RMI (stratified), low=0.25": Look("#004F80", "8", (0, (3, 1))), "RMI (stratified), low=0.75": Look("#4F9BD0", "H", (0, (5, 2))),
+    "Diff-High": Look(RED, "P", (0, (3, 1, 1, 1, 1, 1))),
     "Diff-Low": Look(PURPLE, "X", (0, (2, 2))), "Sum-High": Look(GREEN, ">", (0, (7, 2))),
     "Sum-Low": Look("#8C6D1F", "<", (0, (1, 3))), "RDS+": Look("#5D3A9B", "p", (0, (6, 1, 2, 1))),
     "SCAR": Look("#40B0A6", "h", (0, (2, 1))), "XCoder": Look("#7A0A1E", "*", (0, (8, 1, 1, 1, 1, 1)))}  # fmt: skip

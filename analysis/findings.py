@@ -161,7 +161,7 @@ def _in_use(runs: Rows, metrics: pa.Table) -> list[str]:
 def _scoring(
     logs: Logs, scores: str, runs: Rows, subsets: dict[str, pa.Table], names: dict[str, str]
 ) -> dict[str, Any]:
-    metrics = logs.metrics.filter(pc.equal(logs.metrics["scores"], scores)).sort_by("id")
+    metrics = logs.scored(scores).sort_by("id")
     using = [run for run in runs if run["scores"] == scores]
     values = {name: metrics[name].to_numpy().astype(np.float64) for name in METRICS.columns.names[1:]}
     held = {name: column for name, column in values.items() if np.isfinite(column).any()}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from qaq import tables
 from qaq.tables import COMPARISONS, COMPOSITION, LEAKAGE, METRICS, RESULTS, SUBSET, Schema
@@ -93,6 +94,10 @@ class Logs:
     leakage: pa.Table
     pairs: pa.Table | None = None
     quarantine: pa.Table | None = None
+
+    def scored(self, scores: str) -> pa.Table:
+        """The METRICS whose digest is `scores`."""
+        return self.metrics.filter(pc.equal(self.metrics["scores"], scores))
 
 
 def conform(**held: Iterable[Mapping[str, Any]] | pa.Table) -> Logs:

@@ -86,10 +86,14 @@ def interval(found: Spearman | Auc | Estimate, digits: int = 3) -> str:
     return value if found.low is None else f"{value} [{number(found.low, digits)}, {number(found.high, digits)}]"
 
 
+def counted(count: float, of: int, digits: int = 1) -> str:
+    """`share [low, high]` in percent, Wilson's interval."""
+    return "{} [{}, {}]".format(*(f"{share:.{digits}%}" for share in (count / of, *wilson(count, of))))
+
+
 def overlap(a: Set[str], b: Set[str]) -> str:
     """Jaccard, then `shared` with Wilson's interval."""
-    low, high = wilson(len(a & b), min(len(a), len(b)))
-    return f"{jaccard(a, b):.1%}; {shared(a, b):.1%} [{low:.1%}, {high:.1%}]"
+    return f"{jaccard(a, b):.1%}; {counted(len(a & b), min(len(a), len(b)))}"
 
 
 def jaccard(a: Set[str], b: Set[str]) -> float:

@@ -74,7 +74,7 @@ def largest(logs: Logs, columns: Sequence[str], labelled: bool = False) -> Score
     runs = usable(logs)
     found = []
     for digest in pc.unique(logs.metrics["scores"]).to_pylist():
-        metrics = logs.metrics.filter(pc.equal(logs.metrics["scores"], digest))
+        metrics = logs.scored(digest)
         users = [run for run in runs if run["scores"] == digest]
         whole = users and not any(metrics[name].null_count for name in columns)
         if whole and (not labelled or _labels(metrics)):
@@ -146,9 +146,11 @@ def options(run: Run) -> dict[str, Any]:
     return json.loads(run["config"] or "{}").get("selector", {})
 
 
-def asks_weak(run: Run) -> bool:
-    """Whether its selector looks at the weak scorer, too."""
-    return options(run).get("name") in select.NAMES and select.needs_weak(options(run))
+def ask_weak(chosen: Iterable[tuple[Run, Any]]) -> bool:
+    """Whether the selector of one of these `selections` looks at the weak scorer, too."""
+    return any(
+        asked.get("name") in select.NAMES and select.needs_weak(asked) for asked in (options(run) for run, _ in chosen)
+    )
 
 
 def model(run: Run, seed: int | None) -> str:

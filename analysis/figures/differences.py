@@ -30,9 +30,8 @@ def figure(logs: Logs) -> Figure | None:
     panels = [(benchmark, *drawn) for setting, benchmark, drawn in found if setting == found[0][0]]
     names = list(dict.fromkeys(arm.name for _, arms, *_ in panels for arm in arms))
     figure = drawing.blank(0.75 + 0.2 * len(names), drawing.PAGE if len(panels) > 1 else drawing.COLUMN)
-    grid = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[
-        0
-    ]  # a length means the same in each
+    # One scale: a length means the same in each.
+    grid = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
     for axes, (benchmark, arms, random, full) in zip(grid, panels, strict=True):
         _panel(axes, names, arms, random, full)
         axes.set_xlabel("NLL less that after a random selection\n(nats per token; left is better)")

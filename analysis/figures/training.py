@@ -1,4 +1,4 @@
-"""Training curves: loss and learning rate of every update."""
+"""Training curves: loss and learning rate, update by update."""
 
 import logging
 from collections import defaultdict
@@ -35,7 +35,8 @@ def figure(logs: Logs) -> Figure | None:
             for what in ("loss", "learning_rate")
         )
         how, span = drawing.look(name), max(1, updates // _WINDOWS)
-        above.plot(steps[span - 1 :], np.convolve(loss, np.full(span, 1 / span), "valid"), color=how.color, linestyle=how.line, marker=how.marker, markevery=0.25,
+        running = np.convolve(loss, np.full(span, 1 / span), "valid")
+        above.plot(steps[span - 1 :], running, color=how.color, linestyle=how.line, marker=how.marker, markevery=0.25,
                    markersize=3.5, linewidth=1.1, label=name)  # fmt: skip
         below.plot(steps, rate, color=how.color, linestyle=how.line, linewidth=1.1)
     above.set_ylabel("training loss\n(nats per completion token)")
@@ -71,12 +72,11 @@ def trained(logs: Logs) -> list[Run]:
 
 def curves(logs: Logs, runs: Sequence[Run]) -> dict[str, list[list[dict[str, Any]]]]:
     """{selection: the updates of each model that was trained on it}; a model that several runs share counts once."""
-    held: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
+    held: dict[str, dict[int, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     for row in logs.training.to_pylist():
-        held[row["run"], row["train_seed"]].append(row)
+        held[row["run"]][row["train_seed"]].append(row)
     found: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(dict)
     for run in runs:
-        for (id, seed), rows in held.items():
-            if id == run["run"]:
-                found[label(run)].setdefault(model(run, seed), rows)
+        for seed, rows in held[run["run"]].items():
+            found[label(run)].setdefault(model(run, seed), rows)
     return {name: list(own.values()) for name, own in found.items()}

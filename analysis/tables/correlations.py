@@ -6,15 +6,13 @@ import logging
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from analysis import drawing, paper
 from analysis.logs import Logs
-from analysis.measures import DECILES, interval, overlap, spearman
+from analysis.measures import DECILES, counted, interval, overlap, spearman
 from analysis.scored import details
 from analysis.typeset import MISSING, Table
 from analysis.usable import Run, label, left_out, of_data, of_scorer, one_budget, selections, usable
-from qaq.evaluate.statistics import wilson
 from qaq.select import select
 from qaq.select.base import ranks, scaled, strata
 
@@ -59,7 +57,7 @@ def table(logs: Logs) -> Table | None:
 
 
 def _rows(logs: Logs, runs: list[Run]) -> list[list[str]]:
-    held, rows = _metrics(logs, runs[0]["scores"]), []
+    held, rows = _arrays(logs.scored(runs[0]["scores"])), []
     if {"rmi", "log_ppl_q"} <= set(held) and len(held["rmi"]) >= 2 * DECILES:
         held["spread"] = _spread(held["rmi"], held["log_ppl_q"])
         rows += _easy(held["rmi"], held["log_ppl_q"])
@@ -87,9 +85,8 @@ def _easy(rmi: np.ndarray, log_ppl_q: np.ndarray) -> list[list[str]]:
     for low, high in ((0.5, 0.75), (0.5, 1.0)):
         band = (rank >= low) & (rank < high)
         kept, count = int((easy & band).sum()), int(band.sum())
-        bounds = wilson(kept, count)
         rows.append([f"share of the {EASY} lowest deciles of PPL(Q) in {low:.0%} to {high:.0%} of RMI's global rank ({EASY / DECILES:.0%} if stratified)",
-                     MISSING, f"{kept / count:.1%} [{bounds[0]:.1%}, {bounds[1]:.1%}]", f"{count:,}"])  # fmt: skip
+                     MISSING, counted(kept, count), f"{count:,}"])  # fmt: skip
     return rows
 
 
@@ -97,13 +94,8 @@ def _known(what: str) -> str:
     return str(paper.NUMBERS[KNOWN[what]]) if what in KNOWN else MISSING
 
 
-def _scores(logs: Logs, digest: str) -> pa.Table:
-    return logs.metrics.filter(pc.equal(logs.metrics["scores"], digest))
-
-
-def _metrics(logs: Logs, digest: str) -> dict[str, np.ndarray]:
-    found = _scores(logs, digest)
-    return {name: found[name].to_numpy() for name in found.column_names if found[name].null_count == 0}
+def _arrays(scores: pa.Table) -> dict[str, np.ndarray]:
+    return {name: scores[name].to_numpy() for name in scores.column_names if scores[name].null_count == 0}
 
 
 def _between(logs: Logs, runs: list[list[Run]]) -> list[list[str]]:
@@ -113,7 +105,8 @@ def _between(logs: Logs, runs: list[list[Run]]) -> list[list[str]]:
         a, b = ours[0], others[0]
         if a["data_digest"] != b["data_digest"]:
             continue
-        first, second = _metrics(logs, a["scores"]), _metrics(logs, b["scores"])
+        both = [logs.scored(run["scores"]) for run in (a, b)]
+        first, second = map(_arrays, both)
         _, here, there = np.intersect1d(first["id"].astype(str), second["id"].astype(str), return_indices=True)
         found = spearman(first["rmi"][here], second["rmi"][there]) if "rmi" in first and "rmi" in second else None
         which = f"{of_data(a)}: {_reading(a, b)}; and {_reading(b, a)}"
@@ -121,7 +114,7 @@ def _between(logs: Logs, runs: list[list[Run]]) -> list[list[str]]:
             # the paper's other scorer is its own, fine-tuned: no number for other models
             theirs = str(paper.NUMBERS["tuned_scorer_spearman"]) if _tuned(a, b) or _tuned(b, a) else MISSING
             rows.append([f"Spearman of RMI, {which}", theirs, interval(found), f"{found.n:,}"])
-            quarters = [_quarter(_scores(logs, run["scores"])) for run in (a, b)]
+            quarters = [_quarter(scores) for scores in both]
             if all(quarters):
                 rows.append([f"overlap of the quarters that stratified RMI keeps, {which}", MISSING, overlap(*quarters),
                              ", ".join(f"{len(quarter):,}" for quarter in quarters)])  # fmt: skip
@@ -139,8 +132,8 @@ def _quarter(scores: pa.Table) -> frozenset[str]:
     """Ids that stratified RMI would keep at a quarter, whether or not a run asked it; none where a score is missing."""
     if any(scores[name].null_count for name in ("rmi", "log_ppl_q")) or scores.num_rows < 4:
         return frozenset()
-    paper = {"name": "stratified", "low": 0.5, "strata": DECILES}
-    return frozenset(select(scores, paper, scores.num_rows // 4, seed=0)["id"].to_pylist())
+    band = {"name": "stratified", "low": 0.5, "strata": DECILES}
+    return frozenset(select(scores, band, scores.num_rows // 4, seed=0)["id"].to_pylist())
 
 
 def _reading(run: Run, other: Run) -> str:

@@ -10,10 +10,9 @@ import pyarrow.compute as pc
 
 from analysis.figures.noise import WORDS, in_order
 from analysis.logs import Logs
-from analysis.measures import auc, interval, stratified
+from analysis.measures import auc, counted, interval, stratified
 from analysis.typeset import MISSING, Table
 from analysis.usable import Run, left_out, of_data, of_scorer, spoiled, usable
-from qaq.evaluate.statistics import wilson
 
 log = logging.getLogger(__name__)
 NEEDS = ("runs", "metrics")
@@ -32,7 +31,7 @@ def table(logs: Logs) -> Table | None:
     kinds = in_order(set(pc.unique(logs.metrics["noise"]).to_pylist()) - {None, "clean"})
     sections = []
     for (scores, how), run in sorted(runs.items(), key=lambda one: (-(one[1]["pairs"] or 0), one[0])):
-        metrics = logs.metrics.filter(pc.equal(logs.metrics["scores"], scores))
+        metrics = logs.scored(scores)
         sections.append(
             (
                 f"{of_data(run)}; {how}; {_counts(metrics, kinds)}",
@@ -92,8 +91,7 @@ def _cell(spoiled_values: np.ndarray, clean: np.ndarray) -> str:
         precision(spoiled_values if high else -spoiled_values, clean if high else -clean),
         len(spoiled_values),
     )
-    low, top = wilson(caught, count)
-    return f"{interval(found)}; {caught / count:.0%} [{low:.0%}, {top:.0%}] {'high' if high else 'low'}"
+    return f"{interval(found)}; {counted(caught, count, 0)} {'high' if high else 'low'}"
 
 
 def precision(positive: np.ndarray, negative: np.ndarray) -> float:

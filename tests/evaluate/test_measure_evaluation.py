@@ -39,10 +39,8 @@ def test_prompts_are_those_that_are_asked_and_solutions_those_that_are_scored(ti
     from qaq.evaluate import generate
 
     measure.measure(asked(tiny_model, tmp_path, weights=False))
-    asking, tasks = (
-        generate.Asking.of({"model": str(tiny_model), "settings": SETTINGS}),
-        measure.benchmark.tasks(SETTINGS),
-    )
+    asking = generate.Asking.of({"model": str(tiny_model), "settings": SETTINGS})
+    tasks = measure.benchmark.tasks(SETTINGS)
     counted = tables.read(tmp_path / "prompts.parquet")["prompt"].to_pylist()
     assert counted == [
         len(asking.tokenizer(asking.protocol.prompt(task), add_special_tokens=False)["input_ids"]) for task in tasks
