@@ -1,54 +1,81 @@
 """Whether a selection trains a better model than a random one of its size, and whether it does what all pairs do."""
 
 import logging
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import drawing, scored, selected
 from analysis.logs import Logs
-from analysis.selected import Arm, everything, random_of
+from analysis.selected import Arm, Setting, everything, random_of
 from analysis.usable import of_data, of_scorer
 from qaq.evaluate.statistics import Estimate
 
 log = logging.getLogger(__name__)
 NEEDS = ("runs", "likelihoods")
+_SETTINGS = 3  # drawn at most
+
+
+class Compared(NamedTuple):
+    """Selections, the random one of their size, all pairs."""
+
+    arms: list[Arm]
+    random: Arm
+    full: Arm | None
 
 
 def figure(logs: Logs) -> Figure | None:
-    """A panel each kind of right answers; a row a selection: its NLL less that of random selections. Left is better."""
-    found = [
-        (setting, benchmark, drawn)
-        for setting, benchmark, arms in selected.comparable(logs)
-        if (drawn := _of_one_budget(arms))
-    ]
+    """A row of panels each setting, a panel each kind of right answers, a row of it each selection: its NLL less that of random
+    selections. Left is better."""
+    found: dict[Setting, dict[str, Compared]] = defaultdict(dict)
+    for setting, benchmark, arms in selected.comparable(logs):
+        if compared := _of_one_budget(arms):
+            found[setting][benchmark] = compared
     if not found:
         log.info("differences: no usable run of a selection can be compared with a random one of its size")
         return None
-    panels = [(benchmark, *drawn) for setting, benchmark, drawn in found if setting == found[0][0]]
-    names = list(dict.fromkeys(arm.name for _, arms, *_ in panels for arm in arms))
-    figure = drawing.blank(0.75 + 0.2 * len(names), drawing.PAGE if len(panels) > 1 else drawing.COLUMN)
+    drawn = list(found.values())[:_SETTINGS]
+    benchmarks = list(dict.fromkeys(benchmark for panels in drawn for benchmark in panels))
+    names = [list(dict.fromkeys(arm.name for compared in panels.values() for arm in compared.arms)) for panels in drawn]
+    height = sum(0.2 * len(own) + 0.4 for own in names) + 0.35
+    figure = drawing.blank(height, drawing.PAGE if len(benchmarks) > 1 else drawing.COLUMN)
     # One scale: a length means the same in each.
-    grid = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
-    for axes, (benchmark, arms, random, full) in zip(grid, panels, strict=True):
-        _panel(axes, names, arms, random, full)
+    grid = figure.subplots(len(drawn), len(benchmarks), sharex=True, sharey="row", squeeze=False,
+                           height_ratios=[len(own) for own in names])  # fmt: skip
+    for row, panels, own in zip(grid, drawn, names, strict=True):
+        data = of_data(next(iter(panels.values())).random.run)
+        for axes, benchmark, above in zip(row, benchmarks, (f"{data}\n", *[""] * len(benchmarks)), strict=False):
+            drawing.letter(axes, above + scored.benchmark(benchmark))
+            if benchmark in panels:
+                _panel(axes, own, panels[benchmark])
+            else:
+                axes.text(
+                    0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center", color=drawing.GREY
+                )
+        row[0].set_yticks(range(len(own)), own)
+        row[0].set_ylim(len(own) - 0.5, -0.5)
+    for axes in grid[-1]:
         axes.set_xlabel("NLL less that after a random selection\n(nats per token; left is better)")
-        drawing.letter(axes, scored.benchmark(benchmark))
-    grid[0].set_yticks(range(len(names)), names)
-    grid[0].set_ylim(len(names) - 0.5, -0.5)
-    _, arms, random, full = panels[0]
-    run = arms[0].run
-    seeds = sorted({len(arm.models) for arm in (*arms, random)})
-    drawing.note(figure, f"{of_data(run)}; scorer {of_scorer(run)}; tuned {run['target']}, recipe {run['train']}. Budget {run['budget']}, "
-                 f"{run['selected']:,} pairs; {' or '.join(map(str, seeds))} model{'s' * (seeds != [1])} each. Whiskers: 95% intervals, paired over "
-                 "texts, models included, not corrected for their number.", "Dashed, with its interval: all pairs." if full else "")  # fmt: skip
+    others = len(found) - len(drawn)
+    drawing.note(figure, *dict.fromkeys(_how(panels) for panels in drawn), "Whiskers: 95% intervals, paired over texts, models included, not "
+                 "corrected for their number.", "Dashed, with its interval: all pairs." * any(one.full for panels in drawn for one in panels.values()),
+                 f"In table differences, not here: {others} other setting{'s' * (others > 1)}." * (others > 0))  # fmt: skip
     return figure
 
 
-def _of_one_budget(arms: Sequence[Arm]) -> tuple[list[Arm], Arm, Arm | None] | None:
-    """(selections, the random one of their size, all pairs) of the budget that most selections share."""
+def _how(panels: Mapping[str, Compared]) -> str:
+    """Who read the pairs, what was trained, and on how many."""
+    arms, random, _ = next(iter(panels.values()))
+    run, seeds = arms[0].run, sorted({len(arm.models) for arm in (*arms, random)})
+    return (f"Scorer {of_scorer(run)}; tuned {run['target']}, recipe {run['train']}. Budget {run['budget']}, {run['selected']:,} pairs; "
+            f"{' or '.join(map(str, seeds))} model{'s' * (seeds != [1])} each.")  # fmt: skip
+
+
+def _of_one_budget(arms: Sequence[Arm]) -> Compared | None:
+    """Those of the budget that most selections share."""
     compared = [(arm, random) for arm in arms if (random := random_of(arm, arms))]
     if not compared:
         return None
@@ -56,10 +83,11 @@ def _of_one_budget(arms: Sequence[Arm]) -> tuple[list[Arm], Arm, Arm | None] | N
     most = max(budgets, key=lambda budget: (budgets[budget], budget))
     some = [(arm, random) for arm, random in compared if arm.run["budget"] == most]
     random = some[0][1]
-    return [arm for arm, _ in some], random, everything(random, arms)
+    return Compared([arm for arm, _ in some], random, everything(random, arms))
 
 
-def _panel(axes: Axes, names: Sequence[str], arms: Sequence[Arm], random: Arm, full: Arm | None) -> None:
+def _panel(axes: Axes, names: Sequence[str], compared: Compared) -> None:
+    arms, random, full = compared
     axes.axvline(0, color=drawing.DARK, linewidth=0.9, zorder=1)
     if full and (less := full.less(random)):
         axes.axvline(less[0].value, color=drawing.DARK, linewidth=0.9, linestyle=(0, (4, 2)), zorder=1)

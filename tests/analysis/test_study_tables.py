@@ -229,6 +229,39 @@ def test_the_figure_has_a_row_a_selection_whose_whiskers_are_the_tables_and_the_
     assert drawn.figure(logs.conform()) is None
 
 
+def test_selections_of_other_data_have_panels_of_their_own_and_what_is_not_drawn_is_told():
+    table = small_logs.metrics(80)
+    every = {
+        f"data{k}": [trained(options, 0, table, data_digest=f"data{k}") for options in (RANDOM, RMI)] for k in range(4)
+    }
+    figure = drawn.figure(of(*itertools.chain(*every.values())))
+    assert [axes.get_title() for axes in figure.axes] == [
+        f"80 pairs of invented ({name})\nheld-out answers" for name in ("data0", "data1", "data2")
+    ]
+    for axes, models in zip(figure.axes, every.values(), strict=False):
+        [alone] = drawn.figure(of(*models)).axes
+        assert [bars.lines[0].get_xdata()[0] for bars in axes.containers] == [
+            bars.lines[0].get_xdata()[0] for bars in alone.containers
+        ]
+    assert "not here: 1 other setting." in " ".join(figure.get_supxlabel().split())
+
+
+def test_right_answers_that_one_data_set_lacks_leave_its_panel_empty_and_its_selections_named(models):
+    solved = [{**row, "benchmark": "humaneval"} for row in models.likelihoods.to_pylist()]
+    apart = {run["run"]: f"{run['run']}0" for run in models.runs.to_pylist()}
+    runs = [{**run, "run": apart[run["run"]], "data_digest": "other"} for run in models.runs.to_pylist()]
+    rows = [{**row, "run": apart[row["run"]]} for row in solved]
+    figure = drawn.figure(
+        logs.conform(
+            runs=[*models.runs.to_pylist(), *runs], likelihoods=[*models.likelihoods.to_pylist(), *solved, *rows]
+        )
+    )
+    told = [[text.get_text() for text in axes.texts] for axes in figure.axes]
+    assert told == [[], [], ["not measured"], []]
+    names = [[label.get_text() for label in axes.get_yticklabels()] for axes in figure.axes[::2]]
+    assert names == [["RMI (global)"]] * 2
+
+
 STRATIFIED = {"name": "stratified", "low": 0.5, "strata": 10}
 GAINS["stratified"] = -0.08
 
