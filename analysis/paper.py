@@ -31,5 +31,5 @@ def _is(run: Run, row: dict[str, Any]) -> bool:
 
 
 def near(ours: float | None, theirs: float) -> bool:
-    """One share within a hundredth of the other: a budget in whole pairs rarely is exactly a quarter."""
-    return ours is not None and abs(ours - theirs) <= 0.01
+    """Within 4% of each other: a budget in whole pairs rarely is exactly a quarter, and 1% is not 2%."""
+    return ours is not None and abs(ours - theirs) <= 0.04 * max(ours, theirs)

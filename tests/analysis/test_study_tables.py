@@ -128,8 +128,9 @@ def trained(options, seed, table, **other):
         "train": {"name": "smoke", "seeds": [seed]},
         **other.pop("config", {}),
     }
+    sizes = {"selected": 80 if options == FULL else 20}
     run = small_logs.run(options, 1.0 if options == FULL else 0.25, table, config=json.dumps(config), seed=seed,
-                         selected=80 if options == FULL else 20, **other)  # fmt: skip
+                         **{**sizes, **other})  # fmt: skip
     run["cell"] = f"{options['name']} {config.get('scorer', {}).get('protocol', '')}"
     draw, easy = np.random.default_rng(seed), np.random.default_rng(9).normal(1, 0.3, 30)
     return run, [{"run": run["run"], "selector": name, "train_seed": where, "benchmark": "held_out", "id": id, "tokens": int(n),
@@ -260,6 +261,14 @@ def test_right_answers_that_one_data_set_lacks_leave_its_panel_empty_and_its_sel
     assert told == [[], [], ["not measured"], []]
     names = [[label.get_text() for label in axes.get_yticklabels()] for axes in figure.axes[::2]]
     assert names == [["RMI (global)"]] * 2
+
+
+@pytest.mark.parametrize(("selected", "compared"), [(20, True), (21, False), (40, False)])
+def test_a_selection_is_compared_with_a_random_one_of_its_size_however_small_both_are(selected, compared):
+    table = small_logs.metrics(80)
+    random, rmi = trained(RANDOM, 0, table, pairs=1000), trained(RMI, 0, table, pairs=1000, selected=selected)
+    rows = differences.table(of(random, rmi)).sections[0][1]
+    assert ({row[0]: row for row in rows}["RMI (global)"][5] != MISSING) == compared
 
 
 STRATIFIED = {"name": "stratified", "low": 0.5, "strata": 10}
