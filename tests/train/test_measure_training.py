@@ -33,11 +33,6 @@ def asked(model: Path, out: Path, **changes) -> dict:
             **changes}  # fmt: skip
 
 
-def test_padding_counts():
-    assert measure.padded(np.array([3, 5, 2, 2, 7]), 2, 2) == 2 * 5 + 2 * 2 + 7
-    assert measure.padded(np.array([2, 5, 2, 5, 7]), 4, 2) == 2 * 5 + 2 * 2 + 7  # like goes with like
-
-
 def test_the_longest_row_comes_first_and_the_others_are_spread_over_the_lengths():
     chosen = measure.spread([row(i, i + 10) for i in range(100)], 12)
     lengths = [len(r.ids) for r in chosen]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qaq.train.plan import digest, order, seats, split, updates
+from qaq.train.plan import digest, order, padded, seats, split, updates
 
 ROWS, BATCH, SEED = st.integers(1, 200), st.integers(1, 40), st.integers(0, 5)
 
@@ -43,6 +43,15 @@ def test_ranks_and_passes_share_an_update_without_losing_or_doubling_a_row(batch
         assert (
             sizes.min(axis=(1, 2))[:-1] >= sizes.max(axis=(1, 2))[1:]
         ).all()  # a pass's rows are as long as each other, nearly
+
+
+@given(ROWS, BATCH, st.integers(1, 8), st.integers(1, 4), SEED)
+def test_a_pass_reads_its_longest_row_as_often_as_it_has_rows(rows, batch, micro, ranks, seed):
+    whole, lengths = split(batch, micro, min(ranks, batch)), np.random.default_rng(seed).integers(1, 99, rows)
+    dealt = seats(order(rows, batch, updates(rows, batch, 1), seed), whole, lengths)
+    passes = [dealt[first : first + whole.micro] for first in range(0, len(dealt), whole.micro)]
+    read = [[lengths[seat] for seat in seated if seat >= 0] for seated in passes]
+    assert padded(dealt, whole.micro, lengths).tolist() == [len(own) * max(own, default=0) for own in read]
 
 
 def test_one_and_a_half_epochs_are_half_again_as_many_updates():

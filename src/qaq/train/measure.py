@@ -6,6 +6,7 @@ random order, as training meets them. Time goes with padded tokens, and once an 
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pyarrow as pa
 from qaq import hardware, models, tables
 from qaq.launch import request
 from qaq.train import setup
-from qaq.train.plan import seats, split
+from qaq.train.plan import Split, order, padded, seats, split, updates
 from qaq.train.rows import Row, counts, encode, fit_length
 
 _ROWS = 2048  # as many are put before the trainer; it stops after `seconds`
@@ -44,69 +45,69 @@ def measure(request: dict[str, Any]) -> None:
         (out / "measured.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
-def padded(lengths: np.ndarray, batch: int, micro: int) -> int:
-    """Tokens of `lengths`, `batch` an update, of which the longest go first, `micro` a pass, each padded to its pass's longest."""
-    updates = [-np.sort(-lengths[first : first + batch]) for first in range(0, len(lengths), batch)]
-    parts = [update[first : first + micro] for update in updates for first in range(0, len(update), micro)]
-    return sum(len(part) * int(part[0]) for part in parts)
-
-
 def spread(rows: list[Row], count: int) -> list[Row]:
     """The longest row, then at most `count` - 1 others evenly spread over the lengths, in random order."""
-    order = sorted(rows, key=lambda row: (-len(row.ids), row.id))
-    places = np.unique(np.linspace(1, len(order) - 1, min(count, len(order)) - 1).astype(int)) if len(order) > 1 else []
-    return [order[0], *(order[i] for i in np.random.default_rng(0).permutation(places))]
+    falling = sorted(rows, key=lambda row: (-len(row.ids), row.id))
+    places = (
+        np.unique(np.linspace(1, len(falling) - 1, min(count, len(falling)) - 1).astype(int))
+        if len(falling) > 1
+        else []
+    )
+    return [falling[0], *(falling[i] for i in np.random.default_rng(0).permutation(places))]
 
 
 def _measured(request: dict[str, Any], tokenizer: Any, rows: list[Row]) -> dict[str, Any]:
     settings, needed = request["settings"], request["needed"]
-    whole = split(settings["batch_size"], settings["micro_batch_size"])
-    micro = whole.micro
-    longest = max(len(row.ids) for row in rows)
+    whole, lengths = split(settings["batch_size"], settings["micro_batch_size"]), _lengths(rows)
     setup.one_device(request["device"])
     device = models.device(request["device"]).partition(":")[0]  # the one that is left to see
     token = needed["token"] + (needed["logits"] if device == "cpu" else 0)
-    if reason := hardware.lacking(needed["fixed"] + micro * longest * token, device):
+    if reason := hardware.lacking(needed["fixed"] + whole.micro * int(lengths.max()) * token, device):
         return {"not_measured": reason}
-    batch = micro * min(whole.passes, _PASSES)
-    chosen = spread(rows, _ROWS)
-    updates, loading = _timed(request, tokenizer, chosen, {**settings, "batch_size": batch})
-    lengths = np.array([len(row.ids) for row in chosen])
-    tokens = [padded(lengths[i * batch : (i + 1) * batch], batch, micro) for i in range(len(updates))]
-    shuffled = np.random.default_rng(1).permutation([len(row.ids) for row in rows])
-    return {"padded": padded(shuffled, settings["batch_size"], micro) / len(rows), **_rates(updates, tokens), "loading": loading,
+    chosen, few = spread(rows, _ROWS), split(whole.micro * min(whole.passes, _PASSES), whole.micro)
+    places = np.full((-(-len(chosen) // few.slots), few.slots), -1, np.int32)
+    places.flat[: len(chosen)] = np.arange(len(chosen))
+    dealt = seats(places, few, _lengths(chosen))
+    taken, loading = _timed(request, tokenizer, chosen, dealt, few)
+    tokens = padded(dealt, few.micro, _lengths(chosen)).reshape(len(places), few.passes).sum(axis=1)[: len(taken)]
+    epoch = order(len(rows), settings["batch_size"], updates(len(rows), settings["batch_size"], 1), settings["seed"])
+    read = padded(seats(epoch, whole, lengths), whole.micro, lengths).sum()
+    return {"padded": float(read / len(rows)), **_rates(taken, tokens), "loading": loading,
             "peak_bytes": hardware.expected(device, _HEAP_GROWS), **hardware.describe(device)}  # fmt: skip
 
 
-def _rates(updates: list[tuple[float, float]], tokens: list[int]) -> dict[str, float]:
+def _lengths(rows: list[Row]) -> np.ndarray:
+    return np.array([len(row.ids) for row in rows])
+
+
+def _rates(taken: list[tuple[float, float]], tokens: Sequence[int]) -> dict[str, float]:
     """What the updates, (seconds of the passes, of the optimizer), say; the first only warms up."""
-    kept = slice(1, None) if len(updates) > 1 else slice(None)
-    passes, steps = np.array(updates[kept]).T
+    kept = slice(1, None) if len(taken) > 1 else slice(None)
+    passes, steps = np.array(taken[kept]).T
     read = np.array(tokens[kept])
     rate, optimizer = float(passes.sum() / read.sum()), float(np.median(steps))
     off = passes - rate * read
     error = float(np.sqrt((off**2).sum() / max(len(off) - 1, 1) * len(off)) / passes.sum()) if len(off) > 1 else 0.0
-    done = rate * sum(tokens) + optimizer * len(updates)
+    done = rate * float(sum(tokens)) + optimizer * len(taken)
     return {"token": rate, "optimizer": optimizer, "error": error, "timed": float(passes.sum() + steps.sum()),
             "done": done}  # fmt: skip
 
 
-def _timed(request: dict[str, Any], tokenizer: Any, rows: list[Row],
-           settings: dict[str, Any]) -> tuple[list[tuple[float, float]], float]:  # fmt: skip
-    """(Seconds of the passes and of the optimizer) of each update on `rows` in their order; seconds of loading."""
+def _timed(request: dict[str, Any], tokenizer: Any, rows: list[Row], places: np.ndarray,
+           whole: Split) -> tuple[list[tuple[float, float]], float]:  # fmt: skip
+    """(Seconds of the passes and of the optimizer) of each update, `whole`, on the rows in `places`; seconds of loading."""
     from qaq.train.clock import Clock
 
-    whole = split(settings["batch_size"], settings["micro_batch_size"])
-    order = np.full((-(-len(rows) // whole.slots), whole.slots), -1, np.int32)
-    order.flat[: len(rows)] = np.arange(len(rows))
-    args = setup.arguments(settings, models.device(request["device"]), Path(request["out"]), whole, len(order))
+    settings = {**request["settings"], "batch_size": whole.slots}
+    args = setup.arguments(
+        settings, models.device(request["device"]), Path(request["out"]), whole, len(places) // whole.slots
+    )
     args.save_strategy = "no"
     setup.quiet()
     start = time.monotonic()
     model = setup.load(request["model"], settings)
     loading = time.monotonic() - start
     clock = Clock(request["seconds"])
-    places = seats(order, whole, np.array([len(row.ids) for row in rows]))
     trainer = setup.make_trainer(model, tokenizer, args, rows, places, settings)
     trainer.add_callback(clock)
     trainer.train()

@@ -72,6 +72,12 @@ def seats(order: np.ndarray, split: Split, lengths: np.ndarray) -> np.ndarray:
     return rows.swapaxes(2, 3).reshape(-1)
 
 
+def padded(seats: np.ndarray, micro: int, lengths: np.ndarray) -> np.ndarray:
+    """Tokens each pass of `micro` seats reads, every row of it padded to its longest; [passes]. An empty seat reads none."""
+    sizes = np.where(seats < 0, 0, np.asarray(lengths)[seats]).reshape(-1, micro)
+    return np.count_nonzero(sizes, axis=1) * sizes.max(axis=1)
+
+
 def digest(order: np.ndarray, ids: list[str]) -> str:
     """sha256 of the order in terms of the rows' ids."""
     found = hashlib.sha256("\n".join(ids).encode())
