@@ -55,15 +55,15 @@ def figure(logs: Logs) -> Figure | None:
 
 
 def trained(logs: Logs) -> list[Run]:
-    """The runs of the largest data set with a training, at the budget most of them have, and full."""
-    held = set(logs.training["run"].to_pylist())
-    runs = [run for run in usable(logs) if run["run"] in held]
-    if not runs:
+    """The runs of the largest data set with a training (ties: of the setting that most runs share), at the budget most of them
+    have, and full."""
+    held, settings = set(logs.training["run"].to_pylist()), defaultdict(list)
+    for run in usable(logs):
+        if run["run"] in held:
+            settings[tuple(run[name] for name in ("data_digest", "rows", "scores", "target", "train"))].append(run)
+    if not settings:
         return []
-    first = max(runs, key=lambda run: (run["pairs"], run["data_digest"], run["target"], run["train"]))
-    same = [
-        run for run in runs if all(run[k] == first[k] for k in ("data_digest", "rows", "scores", "target", "train"))
-    ]
+    same = settings[max(settings, key=lambda setting: (settings[setting][0]["pairs"], len(settings[setting]), setting))]
     budgets = [run["budget"] for run in same if run["selector"] != "full"]
     best = min(budgets, key=lambda b: (-budgets.count(b), abs(float(b) - 0.25), b), default=None)
     kept = [run for run in same if run["selector"] == "full" or run["budget"] == best]
