@@ -52,6 +52,22 @@ def test_the_readmes_table_says_what_the_published_one_says():
         assert {row[0]: row[column] for row in shown} == published
 
 
+@pytest.mark.parametrize(("page", "first", "last"), [("README.md", "## What came out", "## What can be chosen"),
+                                               ("experiments/README.md", "## The study in small", "## How well")])  # fmt: skip
+def test_every_difference_that_a_page_tells_is_a_published_one_in_one_direction_or_the_other(page, first, last):
+    told = differences((ROOT / page).read_text().partition(first)[2].partition(last)[0])
+    published = differences((PUBLISHED / "table_differences.md").read_text())
+    assert len(told) >= 20
+    assert told - published - {(-value, -high, -low) for value, low, high in published} == set()
+
+
+def differences(text):
+    """(value, low, high) of all that is written with four decimals."""
+    four = r"(−?\d\.\d{4})"
+    found = re.findall(rf"{four} \[{four}, {four}\]", " ".join(text.split()))
+    return {tuple(float(number.replace("−", "-")) for number in one) for one in found}
+
+
 def rows(text):
     """The cells of each line of a Markdown table."""
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
