@@ -146,11 +146,9 @@ def options(run: Run) -> dict[str, Any]:
     return json.loads(run["config"] or "{}").get("selector", {})
 
 
-def ask_weak(chosen: Iterable[tuple[Run, Any]]) -> bool:
-    """Whether the selector of one of these `selections` looks at the weak scorer, too."""
-    return any(
-        asked.get("name") in select.NAMES and select.needs_weak(asked) for asked in (options(run) for run, _ in chosen)
-    )
+def asks_weak(run: Run) -> bool:
+    """Whether its selector looks at the weak scorer, too."""
+    return options(run).get("name") in select.NAMES and select.needs_weak(options(run))
 
 
 def model(run: Run, seed: int | None) -> str:

@@ -11,7 +11,7 @@ from matplotlib.patheffects import withStroke
 
 from analysis import drawing
 from analysis.logs import Logs
-from analysis.usable import ask_weak, label, largest, one_budget, repeated, selections
+from analysis.usable import asks_weak, label, largest, one_budget, repeated, selections
 from qaq.evaluate.statistics import wilson
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def figure(logs: Logs) -> Figure | None:
     _bars(axes, bars, planted)
     axes.set_xlabel("spoiled pairs in the selection (%)")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=2)
-    drawing.note(figure, drawing.of_scores(scores, ask_weak(chosen)),
+    drawing.note(figure, drawing.of_scores(scores, any(asks_weak(run) for run, _ in chosen)),
                  f"Budget {chosen[0][0]['budget']}. Dashed: {share:.1%} of all pairs are spoiled,",
                  "in brackets how many of each kind. Whiskers: 95% intervals (Wilson). Right: spoiled pairs / selected pairs.",
                  repeated(chosen, scores.runs))  # fmt: skip

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from analysis import drawing
 from analysis.logs import Logs
 from analysis.measures import jaccard, shared
-from analysis.usable import ask_weak, label, largest, one_budget, repeated, selections
+from analysis.usable import asks_weak, label, largest, one_budget, repeated, selections
 
 log = logging.getLogger(__name__)
 NEEDS = ("runs", "metrics", "subsets")
@@ -46,7 +46,7 @@ def figure(logs: Logs) -> Figure | None:
     axes.spines[:].set_visible(False)
     run, sizes = chosen[0][0], sorted({len(ids) for ids in sets})
     each = f"{sizes[0]:,} pairs each" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,} pairs each"
-    drawing.note(figure, drawing.of_scores(scores, ask_weak(chosen)), f"Budget {run['budget']}, {each}.",
+    drawing.note(figure, drawing.of_scores(scores, any(asks_weak(run) for run, _ in chosen)), f"Budget {run['budget']}, {each}.",
                  "Above the diagonal: Jaccard, %. Below: pairs in both, % of the smaller selection; by chance",
                  f"{sizes[-1] / run['pairs']:.0%}.", repeated(chosen, scores.runs))  # fmt: skip
     return figure

@@ -12,7 +12,7 @@ from analysis.logs import Logs
 from analysis.measures import DECILES, counted, interval, overlap, spearman
 from analysis.scored import details
 from analysis.typeset import MISSING, Table
-from analysis.usable import Run, label, left_out, of_data, of_scorer, one_budget, selections, usable
+from analysis.usable import Run, asks_weak, label, left_out, of_data, of_scorer, one_budget, selections, usable
 from qaq.select import select
 from qaq.select.base import ranks, scaled, strata
 
@@ -53,6 +53,8 @@ def table(logs: Logs) -> Table | None:
         "Spearman with 95% intervals: Fisher's z, variance of Bonett and Wright. n: pairs.",
         "Overlap: Jaccard; pairs in both as a share of the smaller selection, with Wilson's interval. Which of the two the paper's "
         "number is, is not known to us.",
+        *(["Two readings: those that differ in one thing (scorer, weak scorer, or an option), and of those that differ in the weak scorer "
+           "only what looks at it."] if between else []),
         *([f"Runs left out: {'; '.join(out)}."] if out else [])])  # fmt: skip
 
 
@@ -99,33 +101,49 @@ def _arrays(scores: pa.Table) -> dict[str, np.ndarray]:
 
 
 def _between(logs: Logs, runs: list[list[Run]]) -> list[list[str]]:
-    """Spearman of RMI over the pairs that both have read, and how far both choose the same; `runs`: of each set of scores."""
+    """Two readings of the same pairs that differ in one thing; `runs`: of each set of scores."""
     rows = []
     for ours, others in itertools.combinations(runs, 2):
         a, b = ours[0], others[0]
-        if a["data_digest"] != b["data_digest"]:
+        apart = _apart(a, b)
+        if a["data_digest"] != b["data_digest"] or len(apart) != 1:
             continue
-        both = [logs.scored(run["scores"]) for run in (a, b)]
-        first, second = map(_arrays, both)
-        _, here, there = np.intersect1d(first["id"].astype(str), second["id"].astype(str), return_indices=True)
-        found = spearman(first["rmi"][here], second["rmi"][there]) if "rmi" in first and "rmi" in second else None
         which = f"{of_data(a)}: {_reading(a, b)}; and {_reading(b, a)}"
-        if found:
-            # the paper's other scorer is its own, fine-tuned: no number for other models
-            theirs = str(paper.NUMBERS["tuned_scorer_spearman"]) if _tuned(a, b) or _tuned(b, a) else MISSING
-            rows.append([f"Spearman of RMI, {which}", theirs, interval(found), f"{found.n:,}"])
-            quarters = [_quarter(scores) for scores in both]
-            if all(quarters):
-                rows.append([f"overlap of the quarters that stratified RMI keeps, {which}", MISSING, overlap(*quarters),
-                             ", ".join(f"{len(quarter):,}" for quarter in quarters)])  # fmt: skip
-        for (run, ids), (other, other_ids) in itertools.product(selections(logs, ours), selections(logs, others)):
-            if run["selector"] not in ("full", "random") and (label(run), run["budget"]) == (
-                label(other),
-                other["budget"],
-            ):
-                what = f"overlap of {label(run)} at budget {run['budget']}, {which}"
-                rows.append([what, MISSING, overlap(ids, other_ids), f"{len(ids):,}, {len(other_ids):,}"])
+        both = [] if apart == ["weak"] else [logs.scored(run["scores"]) for run in (a, b)]  # they read RMI alike
+        # the paper's other scorer is its own, fine-tuned: no number for other models
+        theirs = str(paper.NUMBERS["tuned_scorer_spearman"]) if _tuned(a, b) or _tuned(b, a) else MISSING
+        rows += _same_order(*both, which, theirs) if both else []
+        quarters = [_quarter(scores) for scores in both]
+        chosen = [(run, [ids, other_ids])
+                  for (run, ids), (other, other_ids) in itertools.product(selections(logs, ours), selections(logs, others))
+                  if (label(run), run["budget"]) == (label(other), other["budget"])]  # fmt: skip
+        if quarters and all(quarters):
+            rows.append(_overlap("the quarters that stratified RMI keeps", quarters, which))
+        rows += [_overlap(f"{label(run)} at budget {run['budget']}", ids, which) for run, ids in chosen
+                 if run["selector"] not in ("full", "random") and ids != quarters and (both or asks_weak(run))]  # fmt: skip
     return rows
+
+
+def _same_order(ours: pa.Table, others: pa.Table, which: str, theirs: str) -> list[list[str]]:
+    """Spearman of RMI over the pairs that both have read; no row where one has no RMI."""
+    first, second = _arrays(ours), _arrays(others)
+    if "rmi" not in first or "rmi" not in second:
+        return []
+    _, here, there = np.intersect1d(first["id"].astype(str), second["id"].astype(str), return_indices=True)
+    found = spearman(first["rmi"][here], second["rmi"][there])
+    return [[f"Spearman of RMI, {which}", theirs, interval(found), f"{found.n:,}"]] if found else []
+
+
+def _overlap(what: str, ids: list[frozenset[str]], which: str) -> list[str]:
+    return [f"overlap of {what}, {which}", MISSING, overlap(*ids), ", ".join(f"{len(one):,}" for one in ids)]
+
+
+def _apart(run: Run, other: Run) -> list[str]:
+    """In what two readings differ; that only one of them has a weak scorer is no difference."""
+    mine, theirs = details(run), details(other)
+    options = [name for name in mine | theirs if name.startswith("scorer.") and mine.get(name) != theirs.get(name)]
+    models = [name for name in ("scorer", "weak") if run[name] and other[name] and run[name] != other[name]]
+    return models + options
 
 
 def _quarter(scores: pa.Table) -> frozenset[str]:
@@ -144,7 +162,6 @@ def _reading(run: Run, other: Run) -> str:
 
 
 def _tuned(run: Run, other: Run) -> bool:
-    """Whether `run` was read by the scorer of `other` after fine-tuning (scorer=tuned), and otherwise alike."""
+    """Whether `run` was read by the scorer of `other` after fine-tuning (scorer=tuned)."""
     name = json.loads(run["config"] or "{}").get("scorer", {}).get("name")
-    ours, theirs = ({k: v for k, v in details(one).items() if k.startswith("scorer.")} for one in (run, other))
-    return name == "tuned" and run["scorer"] == f"{other['scorer']} fine-tuned" and ours == theirs
+    return name == "tuned" and run["scorer"] == f"{other['scorer']} fine-tuned"

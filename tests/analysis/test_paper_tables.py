@@ -287,20 +287,38 @@ def band_of_the_quarter(rows):
     return kept
 
 
-@pytest.mark.parametrize(
-    "changed_scorer", [("another fine-tuned", {}), ("strong-model fine-tuned", {"protocol": "reference"})]
-)
-def test_the_papers_number_stands_only_beside_a_scorer_and_itself_fine_tuned_read_alike(sweep, changed_scorer):
-    name, more = changed_scorer
-    first = next(run for run in sweep.runs.to_pylist() if run["selector"] == "ifd" and run["budget"] == "0.25")
-    config = json.dumps(json.loads(first["config"]) | {"scorer": {"name": "tuned", **more}})
-    run = first | {"run": "e" * 12, "scores": "tuned", "scorer": name, "config": config}
-    tuned = [row | {"scores": "tuned", "rmi": 2 * row["rmi"] + 1} for row in sweep.metrics.to_pylist()]
-    held = changed(sweep, metrics=[*sweep.metrics.to_pylist(), *tuned], runs=[*sweep.runs.to_pylist(), run])
-    title, (spearman, *_) = correlations.table(held).sections[-1]
-    assert "two readings" in title
+def read_again(sweep, selector, reading=None, **of_run):
+    """The sweep, and a run of the same quarter by another reading."""
+    first = next(run for run in sweep.runs.to_pylist() if run["selector"] == selector and run["budget"] == "0.25")
+    config = json.dumps(json.loads(first["config"]) | {"scorer": reading or {}})
+    run = first | {"run": "e" * 12, "scores": "again", "config": config} | of_run
+    again = [row | {"scores": "again", "rmi": 2 * row["rmi"] + 1} for row in sweep.metrics.to_pylist()]
+    chosen = [row | {"run": "e" * 12} for row in sweep.subsets.to_pylist() if row["run"] == first["run"]]
+    return changed(sweep, metrics=[*sweep.metrics.to_pylist(), *again], runs=[*sweep.runs.to_pylist(), run],
+                   subsets=[*sweep.subsets.to_pylist(), *chosen])  # fmt: skip
+
+
+def between(held):
+    return dict(correlations.table(held).sections).get("Between two readings of the same pairs")
+
+
+def test_the_papers_number_stands_only_beside_a_scorer_and_itself_fine_tuned(sweep):
+    (spearman, *_) = between(read_again(sweep, "ifd", {"name": "tuned"}, scorer="another fine-tuned"))
     assert spearman[1] == MISSING
-    assert all(f'scorer.{option} "{value}"' in spearman[0] for option, value in more.items())
+
+
+def test_an_option_of_reading_is_told_and_two_readings_that_differ_in_two_things_are_not_compared(sweep):
+    reference = {"name": "strong", "protocol": "reference"}
+    (spearman, *_) = between(read_again(sweep, "ifd", reference))
+    assert 'scorer.protocol "reference"' in spearman[0]
+    assert between(read_again(sweep, "ifd", reference, weak=None)) is not None  # RMI does not ask the weak one
+    assert between(read_again(sweep, "ifd", reference, weak="other-model")) is None
+
+
+def test_of_another_weak_scorer_only_what_looks_at_it_is_compared(sweep):
+    ((what, *_),) = between(read_again(sweep, "disagreement diff_high", weak="other-model"))
+    assert what.startswith("overlap of Diff-High at budget 0.25")
+    assert between(read_again(sweep, "ifd", weak="other-model")) is None
 
 
 def test_cost_adds_the_parts_of_a_stage(sweep):

@@ -117,7 +117,8 @@ def test_where_the_spread_grows_with_ppl_it_is_seen_and_so_is_what_a_global_rank
 
 TEXTS, TOKENS = [f"t{k}" for k in range(30)], np.arange(5, 35)
 FULL, RANDOM, RMI = {"name": "full"}, {"name": "random"}, {"name": "rmi", "low": 0.5}
-GAINS = {"base": 0.0, "full": -0.10, "random": -0.05, "rmi": -0.11}
+DIFF_HIGH = {"name": "disagreement", "kind": "diff_high"}
+GAINS = {"base": 0.0, "full": -0.10, "random": -0.05, "rmi": -0.11, "disagreement": -0.09}
 
 
 def trained(options, seed, table, **other):
@@ -204,6 +205,17 @@ def test_one_selection_by_two_readings_is_two_rows_that_say_which():
         'RMI (global), protocol "reference"',
     ]
     assert all(row[5] != MISSING for row in rows[2:])
+
+
+def test_a_weak_model_tells_selections_apart_only_where_the_selector_asks_it():
+    table, weak = small_logs.metrics(80), ("weak-model", "other-model")
+    models = [
+        trained(options, seed, table, weak=name) for options in (RMI, DIFF_HIGH) for seed, name in enumerate(weak)
+    ]
+    rows = differences.table(of(*models, trained(RANDOM, 0, table))).sections[0][1]
+    assert [(row[0], row[3]) for row in rows[2:]] == [
+        ("RMI (global)", "2"), *((f"Diff-High, scorer strong-model, weak scorer {name}", "1") for name in sorted(weak))
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
