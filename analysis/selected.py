@@ -12,8 +12,7 @@ from analysis.logs import Logs
 from analysis.paper import near
 from analysis.scored import details
 from analysis.usable import Run, asks_weak, label, model, of_scorer, options, share, usable
-from qaq.evaluate import HELD_OUT
-from qaq.evaluate.results import nll_difference
+from qaq.evaluate import HELD_OUT, statistics
 from qaq.evaluate.statistics import Estimate, mean, per_token
 
 _READING = ("evaluate.dtype", "evaluate.protocol", "evaluate.system_prompt")  # of evaluate: what moves a likelihood
@@ -45,12 +44,23 @@ class Arm:
 
     def less(self, other: "Arm") -> tuple[Estimate, float | None] | None:
         """The difference of the two in nats per token, and its p; None where they have read no text in common."""
-        (ours_ST, tokens_T), (theirs_ST, _) = _read([self, other])
-        return nll_difference(ours_ST, theirs_ST, tokens_T) if len(tokens_T) else None
+        return contrast((1, self), (-1, other))
 
     def is_near(self, other: "Arm") -> bool:
         """Whether both have as many pairs."""
         return near(share(other.run), share(self.run) or 0)
+
+    def is_like(self, other: "Arm") -> bool:
+        """Whether both select in the same way, of whatever pairs."""
+        return (label(self.run), _facts(self.run)) == (label(other.run), _facts(other.run)) and self.is_near(other)
+
+
+def contrast(*terms: tuple[int, Arm]) -> tuple[Estimate, float | None] | None:
+    """Of several arms, each with its sign (1 or -1), the NLL added up, in nats per token, and its p; None as in Arm.less."""
+    read = _read([arm for _, arm in terms])
+    signed = [(sign, per_token(sums_ST, tokens_T)) for (sign, _), (sums_ST, tokens_T) in zip(terms, read, strict=True)
+              if len(tokens_T)]  # fmt: skip
+    return statistics.contrast(*signed) if signed else None
 
 
 def comparable(logs: Logs) -> list[tuple[Setting, str, list[Arm]]]:

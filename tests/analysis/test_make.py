@@ -21,8 +21,10 @@ HOSTILE = "font.size: 30\nfigure.figsize: 9, 9\nsavefig.dpi: 50\nsavefig.bbox: t
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    place = tmp_path_factory.mktemp("logs")
-    logs.write(make.joined([small_logs.small(), small_logs.small(pairs=60, noise=True, budgets=(0.25,))]), place)
+    """Of a sweep, and of one whose pairs are the same, spoiled."""
+    place, spoiled = tmp_path_factory.mktemp("logs"), small_logs.small(noise=True, budgets=(0.25,))
+    runs = [{**run, "data_digest": "5" * 64} for run in spoiled.runs.to_pylist()]
+    logs.write(make.joined([small_logs.small(), replace(spoiled, runs=logs.conform(runs=runs).runs)]), place)
     return place
 
 
@@ -52,6 +54,7 @@ def test_every_figure_and_table_is_there_in_both_forms(made):
         "leakage",
         "detection",
         "differences",
+        "spoiling",
     }
     expected = {f"{name}.{kind}" for name in figures for kind in ("pdf", "png")}
     expected |= {f"table_{name}.{kind}" for name in tables for kind in ("md", "tex")}

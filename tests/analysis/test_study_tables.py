@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from analysis import drawing, logs
 from analysis.figures import differences as drawn
 from analysis.measures import auc, holm
-from analysis.tables import correlations, detection, differences
+from analysis.tables import correlations, detection, differences, spoiling
 from analysis.typeset import MISSING
 from qaq.evaluate.results import nll_difference
 
@@ -313,3 +313,40 @@ def test_one_checkpoint_that_three_runs_name_is_one_model():
         models.append(({**run, "keys": json.dumps({"train": "k"})}, rows))
     rows = {row[0]: row for row in differences.table(of(*models, trained(RANDOM, 0, table))).sections[0][1]}
     assert rows["RMI (global)"][3] == "1"
+
+
+COST = {"base": 0.0, "full": 0.03, "random": 0.05, "rmi": 0.01}
+SPOILED = {"data": {"noise": 0.3, "id": "invented"}}
+
+
+def spoiled_twins(table, **of_data):
+    """Models trained on the pairs as they are, and as many on them spoiled, which cost each selection its COST."""
+    selections = [(options, seed) for options in (FULL, RANDOM, RMI) for seed in range(3)]
+    plain = {"data": {"noise": 0.0, "id": "invented", **of_data}}
+    for options, seed in selections:
+        yield trained(options, seed, table, config=plain)
+    for options, seed in selections:
+        run, rows = trained(options, seed, table, data_digest="5" * 64, config=SPOILED)
+        yield run, [{**row, "nll_sum": row["nll_sum"] + row["tokens"] * COST[row["selector"]]} for row in rows]
+
+
+def test_spoiling_costs_what_a_selection_of_spoiled_pairs_does_worse_than_the_same_of_the_pairs_as_they_are():
+    [(heading, rows)] = spoiling.table(of(*spoiled_twins(small_logs.metrics(80)))).sections
+    assert heading.startswith(
+        "NLL of held-out answers; 80 pairs of invented (55555555, a part spoiled on purpose), less 80 pairs"
+    )
+    told = {
+        row[0]: [float(cell.split(" ")[0].replace("−", "-")) for cell in row[3:] if cell != MISSING] for row in rows
+    }
+    assert {name: values[2] for name, values in told.items()} == pytest.approx(
+        {"Full": 0.03, "Random": 0.05, "RMI (global)": 0.01}
+    )
+    assert all(after - before == pytest.approx(cost, abs=1e-4) for before, after, cost, *_ in told.values())
+    assert {name: values[3:] for name, values in told.items()} == {"Full": [], "Random": [], "RMI (global)": [-0.04]}
+    low, high = (float(bound.replace("−", "-")) for bound in rows[2][6].partition("[")[2].strip("]").split(", "))
+    assert low < -0.04 < high < 0
+
+
+@pytest.mark.parametrize("of_data", [{"id": "other"}, {"noise": 0.1}])
+def test_spoiled_pairs_are_compared_with_nothing_but_the_same_pairs_as_they_are(of_data):
+    assert spoiling.table(of(*spoiled_twins(small_logs.metrics(80), **of_data))) is None

@@ -219,6 +219,18 @@ def test_the_same_twice_differs_by_nothing_and_one_task_has_no_interval():
     assert difference(x_ST[:, :1], np.zeros((1, 1))) == ((1, None, None), None)
 
 
+def test_the_interval_of_a_contrast_covers_the_truth_however_tasks_and_seeds_spread():
+    """A difference of two differences, what the four have in common by task left out: the truth is 1."""
+    draw, held = np.random.default_rng(1), 0
+    for _ in range(400):
+        common_T, own = draw.normal(0, 5, 20), draw.normal(0, 1, (4, 20))
+        x = [common_T + own_T + draw.normal(0, 1, (3, 1)) for own_T in own]
+        found, p = statistics.contrast((1, x[0] + 1), (-1, x[1]), (-1, x[2]), (1, x[3]))
+        held += found.low <= 1 <= found.high
+        assert (found.low <= 0 <= found.high) == (p >= 0.05)
+    assert 0.93 <= held / 400 <= 0.99
+
+
 def test_a_mean_over_seeds_by_hand():
     # task means 1, 3 (variance of the mean 1, 1 degree); seed means 1.5, 2.5 (0.25, 1): 1.25^2 / (1 + 0.0625) = 1 degree
     found = mean(np.array([[0.0, 3.0], [2.0, 3.0]]))

@@ -108,10 +108,16 @@ def mean(x_ST: np.ndarray) -> Estimate:
 
 def difference(a_ST: np.ndarray, b_ST: np.ndarray) -> tuple[Estimate, float | None]:
     """Mean of `a_ST` less that of `b_ST`, the same tasks in the same order: paired Student's interval and two-sided p."""
-    value = float(a_ST.mean() - b_ST.mean())
-    if _tasks(a_ST) < 2:
+    return contrast((1, a_ST), (-1, b_ST))
+
+
+def contrast(*terms: tuple[int, np.ndarray]) -> tuple[Estimate, float | None]:
+    """The means of several x_ST, each with its sign (1 or -1), added up; tasks, interval and p as in `difference`."""
+    value = float(sum(sign * x_ST.mean() for sign, x_ST in terms))
+    if _tasks(terms[0][1]) < 2:
         return Estimate(value, None, None), None
-    over = [_over(a_ST.mean(0) - b_ST.mean(0)), *(_over(x.mean(1)) for x in (a_ST, b_ST) if len(x) > 1)]
+    of_tasks_T = sum(sign * x_ST.mean(0) for sign, x_ST in terms)
+    over = [_over(of_tasks_T), *(_over(x_ST.mean(1)) for _, x_ST in terms if len(x_ST) > 1)]
     variance, freedom = _together(over)
     half = student(freedom) * math.sqrt(variance)
     p = 1 - _within(abs(value) / math.sqrt(variance), freedom) if variance else float(value == 0)
