@@ -6,7 +6,7 @@ from typing import Any
 
 from analysis import paper
 from analysis.logs import Logs
-from analysis.usable import Run, label, share, usable
+from analysis.usable import Run, checkpoints, label, share, usable
 from qaq.config import SECTIONS, identity
 from qaq.evaluate import HELD_OUT
 
@@ -81,7 +81,7 @@ def _pooled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _cell(runs: tuple[Run, ...], rows: tuple[dict[str, Any], ...]) -> Cell:
     base = rows[0]["selector"] == "base"
-    held = [frozenset([run["cell"]]) if base else _checkpoints(run) for run in runs]
+    held = [frozenset([run["cell"]]) if base else frozenset(checkpoints(run).values()) for run in runs]
     kept = _distinct(held) if all(held) else list(range(len(rows)))
     runs, rows = [runs[k] for k in kept], [rows[k] for k in kept]
     models = frozenset().union(*held)
@@ -93,12 +93,6 @@ def _cell(runs: tuple[Run, ...], rows: tuple[dict[str, Any], ...]) -> Cell:
         min(row["low"] for row in rows) if known else None, max(row["high"] for row in rows) if known else None,
         rows[0]["tasks"], 1 if one and base else len(models) if models and not base else sum(row["pooled"] or 1 for row in rows),
         first, models or frozenset(run["cell"] for run in runs))  # fmt: skip
-
-
-def _checkpoints(run: Run) -> frozenset[str]:
-    """Keys of the models that it trained; none in logs that do not tell them."""
-    keys = json.loads(run["keys"] or "{}")
-    return frozenset(key for stage, key in keys.items() if stage == "train" or stage.startswith("train_seed"))
 
 
 def _distinct(held: list[frozenset[str]]) -> list[int]:

@@ -151,10 +151,16 @@ def asks_weak(run: Run) -> bool:
     return options(run).get("name") in select.NAMES and select.needs_weak(options(run))
 
 
+def checkpoints(run: Run) -> dict[str, str]:
+    """{`train`, or `train_seedN` where it trained with several seeds: key of the model}; empty in logs that do not tell it."""
+    keys = json.loads(run["keys"] or "{}")
+    return {stage: key for stage, key in keys.items() if stage == "train" or stage.startswith("train_seed")}
+
+
 def model(run: Run, seed: int | None) -> str:
     """Which model the run trained with `seed`: its checkpoint's key; of logs that do not tell it, the seeds."""
-    keys = json.loads(run["keys"] or "{}")
-    return keys.get(f"train_seed{seed}") or keys.get("train") or f"{run['seed']} {seed}"
+    held = checkpoints(run)
+    return held.get(f"train_seed{seed}") or held.get("train") or f"{run['seed']} {seed}"
 
 
 def of_data(run: Run) -> str:

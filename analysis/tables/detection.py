@@ -44,7 +44,7 @@ def table(logs: Logs) -> Table | None:
     out = left_out(logs)
     return Table("What each score sees of planted defects: AUC against unspoiled pairs [95% interval]; R-precision", ["score", *(WORDS.get(kind, kind) for kind in kinds)], sections, [
         "AUC above 0.5: spoiled pairs score higher; below: lower; near 0.5: the score does not order them, though it may put them in its middle or at both ends. Intervals: DeLong et al. 1988, on the logit.",
-        "R-precision: of as many unspoiled and spoiled pairs at that end of the score as there are spoiled ones, the share that is spoiled [Wilson's interval]; "
+        "R-precision: of as many unspoiled and spoiled pairs at that end of the score, which these same pairs' AUC chose, as there are spoiled ones, the share that is spoiled [Wilson's interval]; "
         "by chance it is their share.",
         "Ranks are taken inside deciles of the model's own PPL(Q); Diff and Sum are those of the strong and the weak scorer.",
         *([f"Runs left out: {'; '.join(out)}."] if out else [])])  # fmt: skip

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,14 @@ def small(pairs: int = 80, budgets: tuple[float, ...] = (0.1, 0.25, 0.5), noise:
                      for s in range(1, steps + 1)]  # fmt: skip
     return logs.conform(runs=runs, metrics=table, subsets=subsets, results=results, training=training,
                         likelihoods=nll, composition=made_up, tli=tli, leakage=leaks)  # fmt: skip
+
+
+def spoiled() -> logs.Logs:
+    """A sweep over the same pairs, spoiled."""
+    held = small(noise=True, budgets=(0.25,))
+    return replace(
+        held, runs=logs.conform(runs=[{**run, "data_digest": "5" * 64} for run in held.runs.to_pylist()]).runs
+    )
 
 
 def result(row: dict[str, Any], benchmark: str, value: float, **other: Any) -> dict[str, Any]:

@@ -21,10 +21,8 @@ HOSTILE = "font.size: 30\nfigure.figsize: 9, 9\nsavefig.dpi: 50\nsavefig.bbox: t
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Of a sweep, and of one whose pairs are the same, spoiled."""
-    place, spoiled = tmp_path_factory.mktemp("logs"), small_logs.small(noise=True, budgets=(0.25,))
-    runs = [{**run, "data_digest": "5" * 64} for run in spoiled.runs.to_pylist()]
-    logs.write(make.joined([small_logs.small(), replace(spoiled, runs=logs.conform(runs=runs).runs)]), place)
+    place = tmp_path_factory.mktemp("logs")
+    logs.write(make.joined([small_logs.small(), small_logs.spoiled()]), place)
     return place
 
 
