@@ -119,7 +119,9 @@ NEEDS = {"scorer=local": ["scorer.model.path=."], "target=local": ["target.path=
          **{key: ["+model@signals.scar.model=local", "signals.scar.model.path=."] for key in ("selector=scar", "row=scar_25")},
          **{key: ["signals.rds.queries.path=x"] for key in ("selector=rds", "row=rds_25")},
          **{f"row={row}": ["scorer=embedded_pair"] for row in ("diff_high", "diff_low", "sum_high", "sum_low")}}  # fmt: skip
-OF_A_SWEEP = ("scorer=tuned", "scorer=tuned_weak")  # read with what the sweep's first job trains
+# Read with what the sweep's first job trains on all pairs.
+OF_A_SWEEP = {"scorer=tuned": ["selector=full", "scorer=embedded,tuned"],
+              "scorer=tuned_weak": ["selector=full", "scorer=embedded_pair,tuned_weak"]}  # fmt: skip
 GROUPS = ("data", "scorer", "signals", "selector", "target", "train", "evaluate", "tracking", "launch", "estimate", "leakage",
           "composition", "row", "debug")  # fmt: skip
 
@@ -128,7 +130,18 @@ GROUPS = ("data", "scorer", "signals", "selector", "target", "train", "evaluate"
 def test_every_file_of_every_group_composes(group):
     for file in (refuse.CONF / group).glob("*.yaml"):
         choice = f"{group}={file.stem}"
-        refuse.check([choice, *NEEDS.get(choice, [])], sweep=choice in OF_A_SWEEP)
+        refuse.check(OF_A_SWEEP.get(choice, [choice, *NEEDS.get(choice, [])]), sweep=choice in OF_A_SWEEP)
+
+
+@pytest.mark.parametrize(("overrides", "why"), [
+    (["scorer=embedded,tuned", "selector=random"], "job 0 of this sweep trains, and that selects random"),
+    (["scorer=tuned,embedded", "selector=full"], "job 0 of this sweep trains, and that does not come before it"),
+    (["scorer=embedded,tuned", "selector=full", "stages=[load,score,select]"], r"selects full, stages \['load', 'score', 'select'\]"),
+    (["scorer=embedded_pair,tuned_weak", "row=diff_high"], "scorer=tuned_weak reads .* selects disagreement"),
+])  # fmt: skip
+def test_a_scorer_that_a_sweep_fine_tunes_is_tuned_on_all_pairs_by_an_earlier_job(overrides, why):
+    with pytest.raises(ValueError, match=why):
+        refuse.check(overrides, sweep=True)
 
 
 def test_help_is_for_a_person_and_loads_nothing_heavy():

@@ -6,6 +6,7 @@ right name and the list; Hydra alone would give neither.
 
 import difflib
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -47,8 +48,9 @@ def check(overrides: list[str], sweep: bool) -> int | None:
         _check_name(override)
     # The sweeper's own arithmetic: what is asked for takes the place of what the configuration sweeps.
     jobs = BasicSweeper.split_arguments([o for o in [*params, *asked] if not _is_hydras(o)], None)[0]
-    for job in jobs:
-        _check_job(job, sweep=True)
+    checked = [_check_job(job, sweep=True) for job in jobs]
+    for k, (values, ahead) in enumerate(checked):
+        _check_tuned(values, ahead, [earlier for earlier, _ in checked[:k]])
     return len(jobs)
 
 
@@ -109,7 +111,8 @@ def _check_name(override: Override) -> None:
         raise ValueError(f"{override.input_line}: options cannot be removed; set them to another value")
 
 
-def _check_job(overrides: list[str], sweep: bool) -> None:
+def _check_job(overrides: list[str], sweep: bool) -> tuple[dict[str, Any], str | None]:
+    """The job's values, and the directory of its sweep."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         try:
             if any(o.startswith("+") for o in overrides):  # Hydra would add what does not exist
@@ -126,7 +129,8 @@ def _check_job(overrides: list[str], sweep: bool) -> None:
             _check_options(overrides)  # a misspelt name has a better answer
             raise ValueError(_last(error)) from error
     ranges.check(cfg)
-    _check_rooms(cfg, ahead)
+    values = config.plain(cfg)
+    _check_rooms(cfg, values, ahead)
     try:
         select.check(OmegaConf.to_container(cfg.selector), cfg.budget)
     except OmegaConfBaseException as error:
@@ -134,12 +138,31 @@ def _check_job(overrides: list[str], sweep: bool) -> None:
     if select.needs_weak({"name": cfg.selector.name}) and cfg.scorer.weak is None:
         raise ValueError(f"selector={cfg.selector.name} compares two scorers and scorer={cfg.scorer.name} has one: add "
                          "scorer=embedded_pair or scorer=paper")  # fmt: skip
+    return values, ahead
 
 
-def _check_rooms(cfg: DictConfig, ahead: str | None) -> None:
+def _check_tuned(values: dict[str, Any], ahead: str | None, earlier: list[dict[str, Any]]) -> None:
+    """A scorer that another job of the sweep trains is one that an earlier one trains on all pairs: its name tells only that it is
+    fine-tuned."""
+    for side in ("model", "weak"):
+        spec = values["scorer"][side]
+        if spec and ahead and str(spec["path"]).startswith(f"{ahead}/"):
+            number = Path(spec["path"]).relative_to(ahead).parts[0]
+            maker = earlier[int(number)] if number.isdigit() and int(number) < len(earlier) else None
+            if maker is None or maker["selector"]["name"] != "full" or "train" not in maker["stages"]:
+                does = (
+                    f"selects {maker['selector']['name']}, stages {maker['stages']}"
+                    if maker
+                    else "does not come before it"
+                )
+                raise ValueError(f"scorer={values['scorer']['name']} reads with the model that job {number} of this sweep trains, and that "
+                                 f"{does}: job {number} has to come first and train on all pairs (row=full). "
+                                 f"Of a model that is there: scorer.{side}.path=RUN/checkpoint")  # fmt: skip
+
+
+def _check_rooms(cfg: DictConfig, values: dict[str, Any], ahead: str | None) -> None:
     """What only a room knows: the names it accepts and the values it can use. A model under `ahead`, the directory of the
     sweep, is one that an earlier job of it will make, and is looked for when its turn comes."""
-    values = config.plain(cfg)
     noise.check(values["data"])
     leakage.check(values["leakage"])
     composition.check(values["composition"])
