@@ -12,6 +12,7 @@ from analysis.usable import left_out, named, of_data, of_scorer, share
 
 log = logging.getLogger(__name__)
 NEEDS = ("runs", "results")
+BASE = "Base, not tuned"
 PUBLISHED = "The paper ({source}): {data}; scorer {scorer}, weak scorer {weak}; tuned {target}. One training each, no intervals."
 
 
@@ -30,6 +31,8 @@ def compared(logs: Logs, title: str, rows: Sequence[dict[str, Any]], name: str, 
     for setting in sorted({cell.setting for cell in found}, key=lambda s: (-(s[3] or 0), str(s))):
         cells = [cell for cell in found if cell.setting == setting]
         made, lacking = _section(cells, rows, measures, others, whole=not sections)
+        if not others and [row[0] for row in made] == [BASE]:  # none of its selections belongs here
+            continue
         sections.append((_heading(cells) + differing(setting[-1], found), made))
         notes += [f"{MISSING} in the section of {of_data(cells[0].run)}: {lacking}."] if lacking else []
     return Table(title, _columns(measures), sections, [*notes, *_footnotes(logs, found)])
@@ -74,7 +77,7 @@ def _section(cells: Sequence[Cell], rows: Sequence[dict[str, Any]], measures: Se
     for cell in cells:
         if cell.selector != "Base":
             tuned.setdefault((cell.selector, cell.share, cell.models), []).append(cell)
-    made = [_ours("Base, not tuned", base, measures)] if base else []
+    made = [_ours(BASE, base, measures)] if base else []
     lacking = []
     for row in rows:
         same = [tuned.pop(key) for key, own in list(tuned.items()) if paper.row_of(own[0].run, rows) is row]

@@ -219,6 +219,12 @@ def test_the_disagreement_table_has_the_papers_four_rows(sweep):
     assert "Sum-Low not run; Diff-Low not run" in table.notes[1]
 
 
+def test_a_setting_without_any_of_the_four_is_no_section_of_the_disagreement_table(sweep):
+    plain = small_logs.small(pairs=60, selectors=small_logs.SELECTORS[:2])
+    both = make.joined([sweep, plain])
+    assert [len(module.table(both).sections) for module in (main, disagreement)] == [2, 1]
+
+
 def test_a_row_that_names_its_data_goes_before_one_that_does_not(sweep):
     run = next(r for r in sweep.runs.to_pylist() if r["selector"] == "disagreement diff_high" and r["budget"] == "0.25")
     rows = paper.NUMBERS["selections"]
