@@ -11,7 +11,7 @@ from analysis import drawing
 from analysis.logs import Logs
 from analysis.paper import near
 from analysis.scored import details
-from analysis.usable import Run, asks_weak, label, model, of_scorer, options, share, usable
+from analysis.usable import Run, asks_weak, label, model, options, share, usable
 from qaq.evaluate import HELD_OUT, statistics
 from qaq.evaluate.statistics import Estimate, mean, per_token
 
@@ -122,7 +122,8 @@ def _facts(run: Run) -> dict[str, str]:
     if options(run).get("name") in ("full", "random"):
         return {}
     how = {name.removeprefix("scorer."): value for name, value in details(run).items() if name.startswith("scorer.")}
-    return {"scorer": of_scorer(run) if asks_weak(run) else run["scorer"], **how}
+    weak = {"weak scorer": run["weak"]} if asks_weak(run) else {}
+    return {"scorer": run["scorer"], **weak, **how}
 
 
 def _told_apart(arms: list[Arm]) -> list[Arm]:

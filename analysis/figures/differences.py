@@ -1,6 +1,7 @@
 """Whether a selection trains a better model than a random one of its size, and whether it does what all pairs do."""
 
 import logging
+import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from qaq.evaluate.statistics import Estimate
 log = logging.getLogger(__name__)
 NEEDS = ("runs", "likelihoods")
 _SETTINGS = 3  # drawn at most
+_LETTERS = 28  # of a line of a label
 
 
 class Compared(NamedTuple):
@@ -40,23 +42,26 @@ def figure(logs: Logs) -> Figure | None:
     drawn = list(found.values())[:_SETTINGS]
     benchmarks = list(dict.fromkeys(benchmark for panels in drawn for benchmark in panels))
     names = [list(dict.fromkeys(arm.name for compared in panels.values() for arm in compared.arms)) for panels in drawn]
-    height = sum(0.2 * len(own) + 0.4 for own in names) + 0.35
+    labels = [[textwrap.fill(name, _LETTERS, break_on_hyphens=False) for name in own] for own in names]
+    lines = [[label.count("\n") + 1 for label in own] for own in labels]
+    height = sum(0.2 * sum(own) + 0.4 for own in lines) + 0.35
     figure = drawing.blank(height, drawing.PAGE if len(benchmarks) > 1 else drawing.COLUMN)
     # One scale: a length means the same in each.
     grid = figure.subplots(len(drawn), len(benchmarks), sharex=True, sharey="row", squeeze=False,
-                           height_ratios=[len(own) for own in names])  # fmt: skip
-    for row, panels, own in zip(grid, drawn, names, strict=True):
+                           height_ratios=[sum(own) for own in lines])  # fmt: skip
+    for row, panels, own, told, tall in zip(grid, drawn, names, labels, lines, strict=True):
+        at = dict(zip(own, (sum(tall[:k]) + (lines_ - 1) / 2 for k, lines_ in enumerate(tall)), strict=True))
         data = of_data(next(iter(panels.values())).random.run)
         for axes, benchmark, above in zip(row, benchmarks, (f"{data}\n", *[""] * len(benchmarks)), strict=False):
             drawing.letter(axes, above + scored.benchmark(benchmark))
             if benchmark in panels:
-                _panel(axes, own, panels[benchmark])
+                _panel(axes, at, panels[benchmark])
             else:
                 axes.text(
                     0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center", color=drawing.GREY
                 )
-        row[0].set_yticks(range(len(own)), own)
-        row[0].set_ylim(len(own) - 0.5, -0.5)
+        row[0].set_yticks(list(at.values()), told)
+        row[0].set_ylim(sum(tall) - 0.5, -0.5)
     for axes in grid[-1]:
         axes.set_xlabel("NLL less that after a random selection\n(nats per token; left is better)")
     others = len(found) - len(drawn)
@@ -86,7 +91,7 @@ def _of_one_budget(arms: Sequence[Arm]) -> Compared | None:
     return Compared([arm for arm, _ in some], random, everything(random, arms))
 
 
-def _panel(axes: Axes, names: Sequence[str], compared: Compared) -> None:
+def _panel(axes: Axes, at: Mapping[str, float], compared: Compared) -> None:
     arms, random, full = compared
     axes.axvline(0, color=drawing.DARK, linewidth=0.9, zorder=1)
     if full and (less := full.less(random)):
@@ -95,11 +100,11 @@ def _panel(axes: Axes, names: Sequence[str], compared: Compared) -> None:
             axes.axvspan(less[0].low, less[0].high, color="0.92", linewidth=0, zorder=0)
     for arm in arms:
         if less := arm.less(random):
-            _row(axes, names.index(arm.name), arm.name, less[0])
+            _row(axes, at[arm.name], arm.name, less[0])
     axes.tick_params(axis="y", length=0)
 
 
-def _row(axes: Axes, y: int, name: str, less: Estimate) -> None:
+def _row(axes: Axes, y: float, name: str, less: Estimate) -> None:
     how = drawing.look(name)
     error = None if less.low is None else [[less.value - less.low], [less.high - less.value]]
     axes.errorbar(

@@ -214,7 +214,7 @@ def test_a_weak_model_tells_selections_apart_only_where_the_selector_asks_it():
     ]
     rows = differences.table(of(*models, trained(RANDOM, 0, table))).sections[0][1]
     assert [(row[0], row[3]) for row in rows[2:]] == [
-        ("RMI (global)", "2"), *((f"Diff-High, scorer strong-model, weak scorer {name}", "1") for name in sorted(weak))
+        ("RMI (global)", "2"), *((f"Diff-High, weak scorer {name}", "1") for name in sorted(weak))
     ]  # fmt: skip
 
 
