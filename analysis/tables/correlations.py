@@ -102,14 +102,16 @@ def _arrays(scores: pa.Table) -> dict[str, np.ndarray]:
 
 def _between(logs: Logs, runs: list[list[Run]]) -> list[list[str]]:
     """Two readings of the same pairs that differ in one thing; `runs`: of each set of scores."""
-    rows = []
+    rows, told = [], set()
     for ours, others in itertools.combinations(runs, 2):
         a, b = ours[0], others[0]
-        apart = _apart(a, b)
-        if a["data_digest"] != b["data_digest"] or len(apart) != 1:
+        if a["data_digest"] != b["data_digest"] or len(_apart(a, b)) != 1:
             continue
+        strong = frozenset(_strong(run) for run in (a, b))
         which = f"{of_data(a)}: {_reading(a, b)}; and {_reading(b, a)}"
-        both = [] if apart == ["weak"] else [logs.scored(run["scores"]) for run in (a, b)]  # they read RMI alike
+        # of RMI once, whatever weak scorers stand beside
+        both = [] if len(strong) == 1 or strong in told else [logs.scored(run["scores"]) for run in (a, b)]
+        told.add(strong)
         # the paper's other scorer is its own, fine-tuned: no number for other models
         theirs = str(paper.NUMBERS["tuned_scorer_spearman"]) if _tuned(a, b) or _tuned(b, a) else MISSING
         rows += _same_order(*both, which, theirs) if both else []
@@ -144,6 +146,12 @@ def _apart(run: Run, other: Run) -> list[str]:
     options = [name for name in mine | theirs if name.startswith("scorer.") and mine.get(name) != theirs.get(name)]
     models = [name for name in ("scorer", "weak") if run[name] and other[name] and run[name] != other[name]]
     return models + options
+
+
+def _strong(run: Run) -> tuple[str, ...]:
+    """How it read RMI."""
+    options = (f"{name} {value}" for name, value in details(run).items() if name.startswith("scorer."))
+    return (run["data_digest"], run["scorer"], *sorted(options))
 
 
 def _quarter(scores: pa.Table) -> frozenset[str]:
