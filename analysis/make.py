@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
@@ -71,16 +72,34 @@ def gathered(sources: list[str]) -> Logs:
 
 
 def joined(several: list[Logs]) -> Logs:
-    """The tables that figures and tables use, of all of them. What two of them hold is there once: a run as the newest attempt
-    tells it, a score with the label of whoever knows it."""
+    """The tables that figures and tables use, of all of them. What two of them hold is there once: a run and all that is told of it
+    by its newest attempt, a score with the label of whoever knows it."""
+    newest = _newest(several)
     needed = sorted({table for kind in ("figures", "tables") for module in modules(kind) for table in module.NEEDS})
     held = {}
     for name in needed:
-        rows = pa.concat_tables(getattr(one, name) for one in several)
+        rows = pa.concat_tables(_own(getattr(one, name), newest[k], name) for k, one in enumerate(several))
         if name in _FIRST:
             rows = _first(rows, *_FIRST[name])
         held[name] = rows.group_by(rows.column_names, use_threads=False).aggregate([])
     return logs.conform(**held)
+
+
+def _newest(several: list[Logs]) -> list[list[str]]:
+    """Of each LOGS the runs whose newest attempt it tells; a run trained again elsewhere took other seconds, if nothing else."""
+    told: dict[str, tuple[str, int]] = {}
+    for k, one in enumerate(several):
+        for run, started in zip(one.runs["run"].to_pylist(), one.runs["started"].to_pylist(), strict=True):
+            if run not in told or str(started or "") > told[run][0]:
+                told[run] = (str(started or ""), k)
+    return [[run for run, (_, at) in told.items() if at == k] for k in range(len(several))]
+
+
+def _own(rows: pa.Table, runs: list[str], name: str) -> pa.Table:
+    """The rows of these runs; all of RUNS, which are sorted out by _FIRST, and of a table that is not of runs."""
+    if name == "runs" or "run" not in rows.column_names:
+        return rows
+    return rows.filter(pc.is_in(rows["run"], pa.array(runs, pa.string())))
 
 
 def _first(rows: pa.Table, alike: list[str], order: tuple[str, str]) -> pa.Table:

@@ -138,3 +138,17 @@ def test_a_run_that_two_logs_hold_is_there_once_as_its_newest_attempt_with_the_l
         assert set(held.runs["group"].to_pylist()) == {"another"}
         assert held.metrics == one.metrics
         assert held.results == one.results
+
+
+@pytest.mark.parametrize(("started", "seconds"), [("2026-01-02", {7.0}), ("2025-12-31", {None})])
+def test_all_that_is_told_of_a_run_that_was_trained_again_elsewhere_is_of_its_newest_attempt(started, seconds):
+    one = small_logs.small(pairs=60, selectors=small_logs.SELECTORS[:2], budgets=(0.25,))
+    first, second = (
+        logs.conform(runs=[{**run, "started": when} for run in one.runs.to_pylist()]).runs
+        for when in ("2026-01-01", started)
+    )
+    again = logs.conform(training=[{**row, "tokens_per_second": 7.0} for row in one.training.to_pylist()]).training
+    told = make.joined([replace(one, runs=first), replace(one, runs=second, training=again)])
+    assert told.training.num_rows == one.training.num_rows
+    assert set(told.training["tokens_per_second"].to_pylist()) == seconds
+    assert told.results == one.results
