@@ -92,7 +92,7 @@ def _labels(metrics: pa.Table) -> bool:
 
 def spoiled(run: Run) -> bool:
     """Whether a part of its pairs was spoiled on purpose."""
-    return bool(json.loads(run["config"] or "{}").get("data", {}).get("noise"))
+    return bool(asked(run, "data").get("noise"))
 
 
 def selections(logs: Logs, runs: Iterable[Run]) -> list[tuple[Run, frozenset[str]]]:
@@ -143,7 +143,12 @@ def share(run: Run) -> float | None:
 
 def options(run: Run) -> dict[str, Any]:
     """The selector's options."""
-    return json.loads(run["config"] or "{}").get("selector", {})
+    return asked(run, "selector")
+
+
+def asked(run: Run, section: str) -> dict[str, Any]:
+    """What the run was asked for in a section of its configuration; empty in logs that do not tell it."""
+    return json.loads(run["config"] or "{}").get(section, {})
 
 
 def asks_weak(run: Run) -> bool:
@@ -166,8 +171,8 @@ def model(run: Run, seed: int | None) -> str:
 def of_data(run: Run) -> str:
     """Which pairs: name, digest, number, and whether they are as they were found."""
     on_purpose = ", a part spoiled on purpose" if spoiled(run) else ""
-    asked = json.loads(run["config"] or "{}").get("data", {})
-    name = asked.get("id") or Path(asked.get("path") or run["data"]).name
+    data = asked(run, "data")
+    name = data.get("id") or Path(data.get("path") or run["data"]).name
     return f"{run['pairs']:,} pairs of {name} ({(run['data_digest'] or '?')[:8]}{on_purpose})"
 
 

@@ -1,7 +1,6 @@
 """Correlations of the metrics, between scorers, and overlaps of the selections."""
 
 import itertools
-import json
 import logging
 
 import numpy as np
@@ -12,7 +11,7 @@ from analysis.logs import Logs
 from analysis.measures import DECILES, counted, interval, overlap, spearman
 from analysis.scored import details
 from analysis.typeset import MISSING, Table
-from analysis.usable import Run, asks_weak, label, left_out, of_data, of_scorer, one_budget, selections, usable
+from analysis.usable import Run, asked, asks_weak, label, left_out, of_data, of_scorer, one_budget, selections, usable
 from qaq.select import select
 from qaq.select.base import ranks, scaled, strata
 
@@ -171,5 +170,4 @@ def _reading(run: Run, other: Run) -> str:
 
 def _tuned(run: Run, other: Run) -> bool:
     """Whether `run` was read by the scorer of `other` after fine-tuning (scorer=tuned)."""
-    name = json.loads(run["config"] or "{}").get("scorer", {}).get("name")
-    return name == "tuned" and run["scorer"] == f"{other['scorer']} fine-tuned"
+    return asked(run, "scorer").get("name") == "tuned" and run["scorer"] == f"{other['scorer']} fine-tuned"

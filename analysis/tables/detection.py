@@ -1,6 +1,5 @@
 """What each score sees of every kind of planted defect."""
 
-import json
 import logging
 from collections.abc import Sequence
 
@@ -12,7 +11,7 @@ from analysis.figures.noise import WORDS, in_order
 from analysis.logs import Logs
 from analysis.measures import auc, counted, interval, stratified
 from analysis.typeset import MISSING, Table
-from analysis.usable import Run, left_out, of_data, of_scorer, spoiled, usable
+from analysis.usable import Run, asked, left_out, of_data, of_scorer, spoiled, usable
 
 log = logging.getLogger(__name__)
 NEEDS = ("runs", "metrics")
@@ -52,8 +51,8 @@ def table(logs: Logs) -> Table | None:
 
 def reading(run: Run) -> str:
     """The scorers, and how they read."""
-    asked = json.loads(run["config"] or "{}").get("scorer", {})
-    more = [str(asked[name]) for name in ("protocol", "dtype") if name in asked]
+    how = asked(run, "scorer")
+    more = [str(how[name]) for name in ("protocol", "dtype") if name in how]
     return ", ".join([f"scorer {of_scorer(run)}", *more])
 
 

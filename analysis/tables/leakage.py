@@ -1,13 +1,12 @@
 """How far the data and each selection leak a benchmark's test items: XCoder's TLI, its published numbers above ours."""
 
-import json
 import logging
 from typing import Any
 
 from analysis import drawing, paper, scored
 from analysis.logs import Logs
 from analysis.typeset import MISSING, Table
-from analysis.usable import Run, label, left_out, named, of_data, share, usable
+from analysis.usable import Run, asked, label, left_out, named, of_data, share, usable
 
 log = logging.getLogger(__name__)
 NEEDS = ("runs", "tli")
@@ -49,8 +48,8 @@ def table(logs: Logs) -> Table | None:
 
 def _how(run: Run) -> tuple[str | None, str, float]:
     """Which pairs, which of their texts is compared, and from which similarity on they are counted."""
-    asked = json.loads(run["config"] or "{}").get("leakage", {})
-    return run["data_digest"], asked.get("text", "query"), asked.get("threshold", paper.NUMBERS["leakage"]["threshold"])
+    how = asked(run, "leakage")
+    return run["data_digest"], how.get("text", "query"), how.get("threshold", paper.NUMBERS["leakage"]["threshold"])
 
 
 def _known(benchmark: str) -> tuple[int, str]:

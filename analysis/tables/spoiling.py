@@ -1,7 +1,6 @@
 """What spoiling a part of the pairs costs a selection: NLL of right answers after it, less that after the same selection of the pairs
 as they were found."""
 
-import json
 import logging
 from collections.abc import Iterator, Sequence
 
@@ -10,7 +9,7 @@ from analysis.logs import Logs
 from analysis.measures import interval
 from analysis.selected import Arm, Setting
 from analysis.typeset import MISSING, Table
-from analysis.usable import Run, of_data, share, spoiled
+from analysis.usable import Run, asked, of_data, share, spoiled
 
 log = logging.getLogger(__name__)
 NEEDS = ("runs", "likelihoods")
@@ -53,8 +52,7 @@ def _made_of(after: Sequence[Arm], before: Sequence[Arm]) -> bool:
 
 def _found(run: Run) -> dict[str, object]:
     """Which pairs it began with: its settings of `data` but what was spoiled."""
-    asked = json.loads(run["config"] or "{}").get("data", {})
-    return {name: value for name, value in asked.items() if name not in ("noise", "noise_kinds")}
+    return {name: value for name, value in asked(run, "data").items() if name not in ("noise", "noise_kinds")}
 
 
 def _heading(benchmark: str, after: Sequence[Arm], before: Sequence[Arm]) -> str:
