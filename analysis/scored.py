@@ -48,6 +48,11 @@ def details(run: Run) -> dict[str, str]:
     return held
 
 
+def reading(run: Run) -> dict[str, str]:
+    """How its scorer read: {option of `scorer`: value as JSON}, as in `details`."""
+    return {name.removeprefix("scorer."): value for name, value in details(run).items() if name.startswith("scorer.")}
+
+
 def cells(logs: Logs) -> list[Cell]:
     """Of all usable runs. A run's training seeds come pooled; runs that differ in nothing but their seed are one cell."""
     runs, groups = {run["run"]: run for run in usable(logs)}, {}

@@ -10,7 +10,7 @@ import numpy as np
 from analysis import drawing
 from analysis.logs import Logs
 from analysis.paper import near
-from analysis.scored import details
+from analysis.scored import details, reading
 from analysis.usable import Run, asks_weak, label, model, options, share, usable
 from qaq.evaluate import HELD_OUT, statistics
 from qaq.evaluate.statistics import Estimate, mean, per_token
@@ -121,9 +121,8 @@ def _facts(run: Run) -> dict[str, str]:
     """Who read the pairs, and how; nothing where the selector does not look at that."""
     if options(run).get("name") in ("full", "random"):
         return {}
-    how = {name.removeprefix("scorer."): value for name, value in details(run).items() if name.startswith("scorer.")}
     weak = {"weak scorer": run["weak"]} if asks_weak(run) else {}
-    return {"scorer": run["scorer"], **weak, **how}
+    return {"scorer": run["scorer"], **weak, **reading(run)}
 
 
 def _told_apart(arms: list[Arm]) -> list[Arm]:

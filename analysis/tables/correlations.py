@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pyarrow as pa
 from analysis import drawing, paper
 from analysis.logs import Logs
 from analysis.measures import DECILES, counted, interval, overlap, spearman
-from analysis.scored import details
+from analysis.scored import reading
 from analysis.typeset import MISSING, Table
 from analysis.usable import Run, asked, asks_weak, label, left_out, of_data, of_scorer, one_budget, selections, usable
 from qaq.select import select
@@ -107,7 +108,7 @@ def _between(logs: Logs, runs: list[list[Run]]) -> list[list[str]]:
         if a["data_digest"] != b["data_digest"] or len(_apart(a, b)) != 1:
             continue
         strong = frozenset(_strong(run) for run in (a, b))
-        which = f"{of_data(a)}: {_reading(a, b)}; and {_reading(b, a)}"
+        which = f"{of_data(a)}: {_told(a, b)}; and {_told(b, a)}"
         # of RMI once, whatever weak scorers stand beside
         both = [] if len(strong) == 1 or strong in told else [logs.scored(run["scores"]) for run in (a, b)]
         told.add(strong)
@@ -141,16 +142,15 @@ def _overlap(what: str, ids: list[frozenset[str]], which: str) -> list[str]:
 
 def _apart(run: Run, other: Run) -> list[str]:
     """In what two readings differ; that only one of them has a weak scorer is no difference."""
-    mine, theirs = details(run), details(other)
-    options = [name for name in mine | theirs if name.startswith("scorer.") and mine.get(name) != theirs.get(name)]
+    mine, theirs = reading(run), reading(other)
+    options = [name for name in mine | theirs if mine.get(name) != theirs.get(name)]
     models = [name for name in ("scorer", "weak") if run[name] and other[name] and run[name] != other[name]]
     return models + options
 
 
-def _strong(run: Run) -> tuple[str, ...]:
+def _strong(run: Run) -> tuple[Any, ...]:
     """How it read RMI."""
-    options = (f"{name} {value}" for name, value in details(run).items() if name.startswith("scorer."))
-    return (run["data_digest"], run["scorer"], *sorted(options))
+    return (run["data_digest"], run["scorer"], *sorted(reading(run).items()))
 
 
 def _quarter(scores: pa.Table) -> frozenset[str]:
@@ -161,10 +161,10 @@ def _quarter(scores: pa.Table) -> frozenset[str]:
     return frozenset(select(scores, band, scores.num_rows // 4, seed=0)["id"].to_pylist())
 
 
-def _reading(run: Run, other: Run) -> str:
+def _told(run: Run, other: Run) -> str:
     """The run's models, and in what else it read otherwise than `other`."""
-    mine, theirs = details(run), details(other)
-    more = [f"{name} {mine[name]}" for name in mine if name.startswith("scorer.") and mine[name] != theirs.get(name)]
+    mine, theirs = reading(run), reading(other)
+    more = [f"scorer.{name} {value}" for name, value in mine.items() if value != theirs.get(name)]
     return ", ".join([of_scorer(run), *more])
 
 

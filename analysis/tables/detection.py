@@ -26,7 +26,7 @@ def table(logs: Logs) -> Table | None:
     labelled = set(logs.metrics.filter(pc.is_valid(logs.metrics["noise"]))["scores"].to_pylist())
     for run in usable(logs):
         if run["scores"] in labelled and spoiled(run):
-            runs.setdefault((run["scores"], reading(run)), run)
+            runs.setdefault((run["scores"], _how(run)), run)
     kinds = in_order(set(pc.unique(logs.metrics["noise"]).to_pylist()) - {None, "clean"})
     sections = []
     for (scores, how), run in sorted(runs.items(), key=lambda one: (-(one[1]["pairs"] or 0), one[0])):
@@ -49,7 +49,7 @@ def table(logs: Logs) -> Table | None:
         *([f"Runs left out: {'; '.join(out)}."] if out else [])])  # fmt: skip
 
 
-def reading(run: Run) -> str:
+def _how(run: Run) -> str:
     """The scorers, and how they read."""
     how = asked(run, "scorer")
     more = [str(how[name]) for name in ("protocol", "dtype") if name in how]
