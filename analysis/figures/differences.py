@@ -41,27 +41,14 @@ def figure(logs: Logs) -> Figure | None:
         return None
     drawn = list(found.values())[:_SETTINGS]
     benchmarks = list(dict.fromkeys(benchmark for panels in drawn for benchmark in panels))
-    names = [list(dict.fromkeys(arm.name for compared in panels.values() for arm in compared.arms)) for panels in drawn]
-    labels = [[textwrap.fill(name, _LETTERS, break_on_hyphens=False) for name in own] for own in names]
-    lines = [[label.count("\n") + 1 for label in own] for own in labels]
-    height = sum(0.2 * sum(own) + 0.4 for own in lines) + 0.35
+    labels = [_labels(panels) for panels in drawn]
+    lines = [sum(map(_lines, own.values())) for own in labels]
+    height = sum(0.2 * own + 0.4 for own in lines) + 0.35
     figure = drawing.blank(height, drawing.PAGE if len(benchmarks) > 1 else drawing.COLUMN)
     # One scale: a length means the same in each.
-    grid = figure.subplots(len(drawn), len(benchmarks), sharex=True, sharey="row", squeeze=False,
-                           height_ratios=[sum(own) for own in lines])  # fmt: skip
-    for row, panels, own, told, tall in zip(grid, drawn, names, labels, lines, strict=True):
-        at = dict(zip(own, (sum(tall[:k]) + (lines_ - 1) / 2 for k, lines_ in enumerate(tall)), strict=True))
-        data = of_data(next(iter(panels.values())).random.run)
-        for axes, benchmark, above in zip(row, benchmarks, (f"{data}\n", *[""] * len(benchmarks)), strict=False):
-            drawing.letter(axes, above + scored.benchmark(benchmark))
-            if benchmark in panels:
-                _panel(axes, at, panels[benchmark])
-            else:
-                axes.text(
-                    0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center", color=drawing.GREY
-                )
-        row[0].set_yticks(list(at.values()), told)
-        row[0].set_ylim(sum(tall) - 0.5, -0.5)
+    grid = figure.subplots(len(drawn), len(benchmarks), sharex=True, sharey="row", squeeze=False, height_ratios=lines)
+    for row, panels, own in zip(grid, drawn, labels, strict=True):
+        _setting(row, benchmarks, panels, own)
     for axes in grid[-1]:
         axes.set_xlabel("NLL less that after a random selection\n(nats per token; left is better)")
     others = len(found) - len(drawn)
@@ -69,6 +56,34 @@ def figure(logs: Logs) -> Figure | None:
                  "corrected for their number.", "Dashed, with its interval: all pairs." * any(one.full for panels in drawn for one in panels.values()),
                  f"In table differences, not here: {others} other setting{'s' * (others > 1)}." * (others > 0))  # fmt: skip
     return figure
+
+
+def _labels(panels: Mapping[str, Compared]) -> dict[str, str]:
+    """{selection: its name, broken into lines}, in their order."""
+    names = (arm.name for compared in panels.values() for arm in compared.arms)
+    return {name: textwrap.fill(name, _LETTERS, break_on_hyphens=False) for name in names}
+
+
+def _lines(label: str) -> int:
+    return label.count("\n") + 1
+
+
+def _setting(
+    row: Sequence[Axes], benchmarks: Sequence[str], panels: Mapping[str, Compared], labels: Mapping[str, str]
+) -> None:
+    """One setting's panels, each selection at the middle of the lines of its label."""
+    at, below = {}, 0
+    for name, label in labels.items():
+        at[name], below = below + (_lines(label) - 1) / 2, below + _lines(label)
+    data = of_data(next(iter(panels.values())).random.run)
+    for axes, benchmark, above in zip(row, benchmarks, (f"{data}\n", *[""] * len(benchmarks)), strict=False):
+        drawing.letter(axes, above + scored.benchmark(benchmark))
+        if benchmark in panels:
+            _panel(axes, at, panels[benchmark])
+        else:
+            axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center", color=drawing.GREY)
+    row[0].set_yticks(list(at.values()), list(labels.values()))
+    row[0].set_ylim(below - 0.5, -0.5)
 
 
 def _how(panels: Mapping[str, Compared]) -> str:
