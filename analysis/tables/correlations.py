@@ -103,8 +103,8 @@ def _arrays(scores: pa.Table) -> dict[str, np.ndarray]:
 def _between(logs: Logs, runs: list[list[Run]]) -> list[list[str]]:
     """Two readings of the same pairs that differ in one thing; `runs`: of each set of scores."""
     rows, told = [], set()
-    for ours, others in itertools.combinations(runs, 2):
-        a, b = ours[0], others[0]
+    readings = [(own[0], selections(logs, own)) for own in runs]
+    for (a, ours), (b, others) in itertools.combinations(readings, 2):
         if a["data_digest"] != b["data_digest"] or len(_apart(a, b)) != 1:
             continue
         strong = frozenset(_strong(run) for run in (a, b))
@@ -116,8 +116,7 @@ def _between(logs: Logs, runs: list[list[Run]]) -> list[list[str]]:
         theirs = str(paper.NUMBERS["tuned_scorer_spearman"]) if _tuned(a, b) or _tuned(b, a) else MISSING
         rows += _same_order(*both, which, theirs) if both else []
         quarters = [_quarter(scores) for scores in both]
-        chosen = [(run, [ids, other_ids])
-                  for (run, ids), (other, other_ids) in itertools.product(selections(logs, ours), selections(logs, others))
+        chosen = [(run, [ids, other_ids]) for (run, ids), (other, other_ids) in itertools.product(ours, others)
                   if (label(run), run["budget"]) == (label(other), other["budget"])]  # fmt: skip
         if quarters and all(quarters):
             rows.append(_overlap("the quarters that stratified RMI keeps", quarters, which))
