@@ -145,24 +145,30 @@ def _check_tuned(values: dict[str, Any], ahead: str | None, earlier: list[dict[s
     """A scorer that another job of the sweep trains is one that an earlier one trains on all pairs: its name tells only that it is
     fine-tuned."""
     for side in ("model", "weak"):
-        spec = values["scorer"][side]
-        if spec and ahead and str(spec["path"]).startswith(f"{ahead}/"):
-            number = Path(spec["path"]).relative_to(ahead).parts[0]
-            maker = earlier[int(number)] if number.isdigit() and int(number) < len(earlier) else None
-            if maker is None or maker["selector"]["name"] != "full" or "train" not in maker["stages"]:
-                does = (
-                    f"selects {maker['selector']['name']}, stages {maker['stages']}"
-                    if maker
-                    else "does not come before it"
-                )
-                raise ValueError(f"scorer={values['scorer']['name']} reads with the model that job {number} of this sweep trains, and that "
-                                 f"{does}: job {number} has to come first and train on all pairs (row=full). "
-                                 f"Of a model that is there: scorer.{side}.path=RUN/checkpoint")  # fmt: skip
+        number = _maker(values["scorer"][side], ahead)
+        if number is None:
+            continue
+        maker = earlier[int(number)] if number.isdigit() and int(number) < len(earlier) else None
+        if maker is None or maker["selector"]["name"] != "full" or "train" not in maker["stages"]:
+            does = (
+                f"selects {maker['selector']['name']}, stages {maker['stages']}" if maker else "does not come before it"
+            )
+            raise ValueError(f"scorer={values['scorer']['name']} reads with the model that job {number} of this sweep trains, and that "
+                             f"{does}: job {number} has to come first and train on all pairs (row=full). "
+                             f"Of a model that is there: scorer.{side}.path=RUN/checkpoint")  # fmt: skip
+
+
+def _maker(spec: dict[str, Any] | None, ahead: str | None) -> str | None:
+    """The job of the sweep that makes this model: the folder under `ahead`, the directory of the sweep, that it will lie in; None
+    of a model that is there."""
+    if not (spec and ahead and str(spec["path"]).startswith(f"{ahead}/")):
+        return None
+    return Path(spec["path"]).relative_to(ahead).parts[0]
 
 
 def _check_rooms(cfg: DictConfig, values: dict[str, Any], ahead: str | None) -> None:
-    """What only a room knows: the names it accepts and the values it can use. A model under `ahead`, the directory of the
-    sweep, is one that an earlier job of it will make, and is looked for when its turn comes."""
+    """What only a room knows: the names it accepts and the values it can use. A model that an earlier job of the sweep will make
+    is looked for when its turn comes."""
     noise.check(values["data"])
     leakage.check(values["leakage"])
     composition.check(values["composition"])
@@ -179,7 +185,7 @@ def _check_rooms(cfg: DictConfig, values: dict[str, Any], ahead: str | None) -> 
         values["target"],
         *(values["signals"][name]["model"] for name in signals.by_model(asked)),
     ):
-        if spec and not (ahead and str(spec["path"]).startswith(f"{ahead}/")):
+        if spec and _maker(spec, ahead) is None:
             models.check(spec)
     if {"train", config.ESTIMATE} & set(cfg.stages) and cfg.budget <= 1 and select.uses_budget(values["selector"]):
         settings = recipe(canonical(values["train"]), cfg.budget)
