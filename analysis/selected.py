@@ -84,6 +84,13 @@ def comparable(logs: Logs) -> list[tuple[Setting, str, list[Arm]]]:
     return [one for one in held if sum(arm.name != "Base" for arm in one[2]) > 1]
 
 
+def twins(arms: Sequence[Arm], others: Sequence[Arm]) -> list[tuple[Arm, Arm]]:
+    """Each of `arms` with the one of `others` that selects in the same way; without the base."""
+    return [
+        (arm, other) for arm in arms for other in others if "Base" not in (arm.name, other.name) and arm.is_like(other)
+    ]
+
+
 def random_of(arm: Arm, arms: Sequence[Arm]) -> Arm | None:
     """The random selection of the same size; None for itself and the base."""
     if arm.name in ("Base", "Random"):

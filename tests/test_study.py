@@ -9,7 +9,7 @@ from qaq import refuse
 
 STUDY = sorted(file.stem for file in (FOLDER / "study").glob("*.yaml") if file.stem != "small")
 JOBS = {"selection": 24, "bins": 12, "budgets": 18, "noise": 7, "noise_stdlib": 4, "noisy_training": 15, "passing": 3,
-        "precision": 2, "spans": 6, "stability": 2, "weak": 4}  # fmt: skip
+        "precision": 2, "spans": 6, "stability": 2, "updates": 6, "weak": 4}  # fmt: skip
 LABELS = ["Question", "Hypothesis", "Paper", "Metric and test", "Runs", "Cost", "Shown by"]
 
 

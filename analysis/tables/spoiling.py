@@ -62,10 +62,7 @@ def _heading(benchmark: str, after: Sequence[Arm], before: Sequence[Arm]) -> str
 
 
 def _section(after: Sequence[Arm], before: Sequence[Arm]) -> list[list[str]]:
-    twins = [
-        (arm, twin) for arm in after for twin in before if "Base" not in (arm.name, twin.name) and arm.is_like(twin)
-    ]
-    rows = []
+    twins, rows = selected.twins(after, before), []
     for arm, twin in twins:
         cost, random = arm.less(twin), selected.random_of(arm, after)
         its = next((its for one, its in twins if one is random), None)

@@ -42,13 +42,17 @@ def metrics(pairs: int, noise: bool = False, seed: int = 0) -> pa.Table:
     return pa.table({"scores": [f"scores{seed}{noise:d}"] * pairs, "id": ids, **columns, "noise": kinds})
 
 
-def run(options: dict[str, Any], budget: Any, table: pa.Table, **other: Any) -> dict[str, Any]:
-    """A row of RUNS; `other` overrides."""
+def run(
+    options: dict[str, Any], budget: Any, table: pa.Table, recipe: dict[str, Any] | None = None, **other: Any
+) -> dict[str, Any]:
+    """A row of RUNS; `other` overrides. `recipe`: of the settings of `train`."""
+    config = {"selector": options, "data": {"noise": 0.4 if "1" in table["scores"][0].as_py()[-1] else 0.0}}
+    config |= {"train": recipe} if recipe else {}
     name = " ".join([options["name"], *([options["kind"]] if "kind" in options else [])])
     row = {"name": f"{name} {budget}", "group": "sweep", "status": "complete", "selector": name, "budget": str(budget), "seed": 0,
            "data": "invented", "data_digest": "d" * 64, "rows": table.num_rows + 1, "pairs": table.num_rows, "scorer": "strong-model",
            "weak": "weak-model", "target": "target-model", "train": "smoke", "benchmark": "humaneval_plus", "partial": "",
-           "scores": table["scores"][0].as_py(), "config": json.dumps({"selector": options, "data": {"noise": 0.4 if "1" in table["scores"][0].as_py()[-1] else 0.0}}), "keys": "{}",
+           "scores": table["scores"][0].as_py(), "config": json.dumps(config), "keys": "{}",
            "seconds": json.dumps({"score": 30.5, "score_weak": 10.0, "select": 0.002, "train": 61.0, "total": 123.4})}  # fmt: skip
     row |= other
     row["cell"] = _hex(
@@ -58,7 +62,8 @@ def run(options: dict[str, Any], budget: Any, table: pa.Table, **other: Any) -> 
 
 
 def small(pairs: int = 80, budgets: tuple[float, ...] = (0.1, 0.25, 0.5), noise: bool = False, seed: int = 0,
-          benchmarks: tuple[str, ...] = BENCHMARKS[:2], steps: int = 6, selectors: tuple[dict[str, Any], ...] = SELECTORS) -> logs.Logs:  # fmt: skip
+          benchmarks: tuple[str, ...] = BENCHMARKS[:2], steps: int = 6, selectors: tuple[dict[str, Any], ...] = SELECTORS,
+          recipe: dict[str, Any] | None = None) -> logs.Logs:  # fmt: skip
     """Every selector at every budget and the full data, each trained and evaluated."""
     table = metrics(pairs, noise, seed)
     plain = table.drop(["scores", "noise"])
@@ -68,7 +73,7 @@ def small(pairs: int = 80, budgets: tuple[float, ...] = (0.1, 0.25, 0.5), noise:
     for k, (options, budget) in enumerate(cells):
         count = pairs if options["name"] == "full" else pairs_for(budget, pairs)
         chosen = select.select(plain, options, count, 0)
-        row = run(options, budget, table, selected=chosen.num_rows)
+        row = run(options, budget, table, recipe, selected=chosen.num_rows)
         runs.append(row)
         subsets += [{"run": row["run"], **one} for one in chosen.to_pylist()]
         made_up += [
@@ -100,6 +105,11 @@ def spoiled() -> logs.Logs:
     return replace(
         held, runs=logs.conform(runs=[{**run, "data_digest": "5" * 64} for run in held.runs.to_pylist()]).runs
     )
+
+
+def patient() -> logs.Logs:
+    """A quarter of the same pairs, trained with twice as many updates."""
+    return small(budgets=(0.25,), steps=12, recipe={"batch_size": 4})
 
 
 def result(row: dict[str, Any], benchmark: str, value: float, **other: Any) -> dict[str, Any]:

@@ -22,7 +22,7 @@ HOSTILE = "font.size: 30\nfigure.figsize: 9, 9\nsavefig.dpi: 50\nsavefig.bbox: t
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     place = tmp_path_factory.mktemp("logs")
-    logs.write(make.joined([small_logs.small(), small_logs.spoiled()]), place)
+    logs.write(make.joined([small_logs.small(), small_logs.spoiled(), small_logs.patient()]), place)
     return place
 
 
@@ -53,6 +53,7 @@ def test_every_figure_and_table_is_there_in_both_forms(made):
         "detection",
         "differences",
         "spoiling",
+        "updates",
     }
     expected = {f"{name}.{kind}" for name in figures for kind in ("pdf", "png")}
     expected |= {f"table_{name}.{kind}" for name in tables for kind in ("md", "tex")}
@@ -82,7 +83,9 @@ def test_a_digest_of_data_moves_with_the_tables_that_a_figure_uses_and_with_no_o
     before = json.loads((made / "manifest.json").read_text())["files"]
     after = make.make(altered, tmp_path / "out")
     moved = {name for name in before if before[name]["data"] != after[name]["data"]}
-    assert moved == {"training.pdf", "training.png", "table_cost.md", "table_cost.tex"}
+    assert moved == {"training.pdf", "training.png"} | {
+        f"table_{name}.{form}" for name in ("cost", "updates") for form in ("md", "tex")
+    }
     assert {name for name in before if before[name]["sha256"] != after[name]["sha256"]} == {
         "training.pdf",
         "training.png",

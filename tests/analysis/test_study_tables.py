@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from analysis import drawing, logs
 from analysis.figures import differences as drawn
 from analysis.measures import auc, holm
-from analysis.tables import correlations, detection, differences, spoiling
+from analysis.tables import correlations, detection, differences, spoiling, updates
 from analysis.typeset import MISSING
 from qaq.evaluate.results import nll_difference
 
@@ -350,3 +351,51 @@ def test_spoiling_costs_what_a_selection_of_spoiled_pairs_does_worse_than_the_sa
 @pytest.mark.parametrize("of_data", [{"id": "other"}, {"noise": 0.1}])
 def test_spoiled_pairs_are_compared_with_nothing_but_the_same_pairs_as_they_are(of_data):
     assert spoiling.table(of(*spoiled_twins(small_logs.metrics(80), **of_data))) is None
+
+
+MORE = {"random": -0.02, "rmi": -0.03}  # what a batch of 2 in place of 8 gives
+
+
+def patient_twins(table, **recipe):
+    """All pairs and two selections of batch 8, and the selections again, of a batch of 2 and better by MORE; with their updates."""
+    models, steps = [], []
+    for batch, selections in ((8, (FULL, RANDOM, RMI)), (2, (RANDOM, RMI))):
+        for options, seed in itertools.product(selections, range(3)):
+            settings = {"batch_size": batch, "learning_rate": 1e-5, **(recipe if batch == 2 else {})}
+            run, rows = trained(options, seed, table, config={"train": {"name": "smoke", "seeds": [seed], **settings}})
+            gain = MORE.get(options["name"], 0.0) if batch == 2 else 0.0
+            models.append(
+                (
+                    run,
+                    [
+                        {**row, "nll_sum": row["nll_sum"] + row["tokens"] * gain * (row["selector"] != "base")}
+                        for row in rows
+                    ],
+                )
+            )
+            steps += [{"run": run["run"], "step": step} for step in range(1, run["selected"] // batch + 1)]
+    return replace(of(*models), training=logs.conform(training=steps).training)
+
+
+def test_more_updates_give_a_selection_what_it_does_better_than_itself_and_bring_it_nearer_to_all_pairs():
+    [(heading, rows)] = updates.table(patient_twins(small_logs.metrics(80))).sections
+    assert heading.endswith("recipe smoke, train.batch_size 2, less 8")
+    told = {row[0]: row for row in rows}
+    assert list(told) == ["Random", "RMI (global)"]
+    assert told["RMI (global)"][1:4] == ["25.0%", "3, 3", "2, 10"]
+    assert told["RMI (global)"][7] == "10"  # all pairs, of batch 8
+    values = {name: [first(row[k]) for k in (4, 5, 6, 8, 9)] for name, row in told.items()}
+    for name, (fewer, more, gained, behind, still) in values.items():
+        assert gained == pytest.approx(MORE[{"Random": "random"}.get(name, "rmi")])
+        assert more - fewer == pytest.approx(gained, abs=1e-4)
+        assert still - behind == pytest.approx(gained, abs=1e-4)
+        assert behind == pytest.approx(GAINS[{"Random": "random"}.get(name, "rmi")] - GAINS["full"], abs=2e-3)
+
+
+def test_recipes_that_differ_in_more_than_their_updates_are_not_compared():
+    assert updates.table(patient_twins(small_logs.metrics(80), learning_rate=2e-5)) is None
+
+
+def first(cell):
+    """The number before the interval."""
+    return float(cell.split(" ")[0].replace("−", "-"))
