@@ -1,6 +1,7 @@
 """RESULTS joined with their runs: one cell for a setting, a selector, a budget, a benchmark and a metric, seeds together."""
 
 import json
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +52,18 @@ def details(run: Run) -> dict[str, str]:
 def reading(run: Run) -> dict[str, str]:
     """How its scorer read: {option of `scorer`: value as JSON}, as in `details`."""
     return {name.removeprefix("scorer."): value for name, value in details(run).items() if name.startswith("scorer.")}
+
+
+def recipe(run: Run) -> tuple[tuple[str, str], ...]:
+    """How it trained: (option of `train`, value as JSON), as in `details`."""
+    return tuple(sorted(item for item in details(run).items() if item[0].startswith("train.")))
+
+
+def differing(own: Iterable[tuple[str, str]], settings: Iterable[Collection[tuple[str, str]]]) -> str:
+    """`; option value, ...` of what not all settings have in common, because names alone do not tell it; or ""."""
+    held = list(settings)
+    told = [f"{name} {value}" for name, value in own if not all((name, value) in other for other in held)]
+    return f"; {', '.join(told)}" if told else ""
 
 
 def cells(logs: Logs) -> list[Cell]:

@@ -10,7 +10,7 @@ import numpy as np
 from analysis import drawing
 from analysis.logs import Logs
 from analysis.paper import near
-from analysis.scored import details, reading
+from analysis.scored import details, reading, recipe
 from analysis.usable import Run, asks_weak, label, model, options, share, usable
 from qaq.evaluate import HELD_OUT, statistics
 from qaq.evaluate.statistics import Estimate, mean, per_token
@@ -120,8 +120,8 @@ def everything(arm: Arm, arms: Sequence[Arm]) -> Arm | None:
 
 
 def _setting(run: Run) -> Setting:
-    rest = sorted(item for item in details(run).items() if item[0].startswith("train.") or item[0] in _READING)
-    return Setting(*(run[name] for name in ("data_digest", "rows", "target", "train", "partial")), tuple(rest))
+    rest = (*recipe(run), *(item for item in details(run).items() if item[0] in _READING))
+    return Setting(*(run[name] for name in ("data_digest", "rows", "target", "train", "partial")), tuple(sorted(rest)))
 
 
 def _facts(run: Run) -> dict[str, str]:

@@ -47,13 +47,16 @@ def figure(logs: Logs) -> Figure | None:
     figure = drawing.blank(height, drawing.PAGE if len(benchmarks) > 1 else drawing.COLUMN)
     # One scale: a length means the same in each.
     grid = figure.subplots(len(drawn), len(benchmarks), sharex=True, sharey="row", squeeze=False, height_ratios=lines)
-    for row, panels, own in zip(grid, drawn, labels, strict=True):
-        _setting(row, benchmarks, panels, own)
+    recipes = [setting.rest for setting in found]
+    for row, (setting, panels), own in zip(grid, found.items(), labels, strict=False):
+        _setting(row, benchmarks, panels, own, scored.differing(setting.rest, recipes))
     for axes in grid[-1]:
         axes.set_xlabel("NLL less that after a random selection\n(nats per token; left is better)")
+    full = [bool(one.full) for panels in drawn for one in panels.values()]
+    dashed = "Dashed, with its interval: all pairs" + ("." if all(full) else ", where they were trained so.")
     others = len(found) - len(drawn)
     drawing.note(figure, *dict.fromkeys(_how(panels) for panels in drawn), "Whiskers: 95% intervals, paired over texts, models included, not "
-                 "corrected for their number.", "Dashed, with its interval: all pairs." * any(one.full for panels in drawn for one in panels.values()),
+                 "corrected for their number.", dashed * any(full),
                  f"In table differences, not here: {others} other setting{'s' * (others > 1)}." * (others > 0))  # fmt: skip
     return figure
 
@@ -68,15 +71,14 @@ def _lines(label: str) -> int:
     return label.count("\n") + 1
 
 
-def _setting(
-    row: Sequence[Axes], benchmarks: Sequence[str], panels: Mapping[str, Compared], labels: Mapping[str, str]
-) -> None:
-    """One setting's panels, each selection at the middle of the lines of its label."""
+def _setting(row: Sequence[Axes], benchmarks: Sequence[str], panels: Mapping[str, Compared], labels: Mapping[str, str],
+             how: str) -> None:  # fmt: skip
+    """One setting's panels, each selection at the middle of the lines of its label; `how`: what tells it from the other settings."""
     at, below = {}, 0
     for name, label in labels.items():
         at[name], below = below + (_lines(label) - 1) / 2, below + _lines(label)
     data = of_data(next(iter(panels.values())).random.run)
-    for axes, benchmark, above in zip(row, benchmarks, (f"{data}\n", *[""] * len(benchmarks)), strict=False):
+    for axes, benchmark, above in zip(row, benchmarks, (f"{data}{how}\n", *[""] * len(benchmarks)), strict=False):
         drawing.letter(axes, above + scored.benchmark(benchmark))
         if benchmark in panels:
             _panel(axes, at, panels[benchmark])

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis import drawing
 from analysis.logs import Logs
+from analysis.scored import recipe
 from analysis.usable import Run, label, model, of_data, usable
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,8 @@ def trained(logs: Logs) -> list[Run]:
     held, settings = set(logs.training["run"].to_pylist()), defaultdict(list)
     for run in usable(logs):
         if run["run"] in held:
-            settings[tuple(run[name] for name in ("data_digest", "rows", "scores", "target", "train"))].append(run)
+            names = ("data_digest", "rows", "scores", "target", "train")
+            settings[(*(run[name] for name in names), recipe(run))].append(run)
     if not settings:
         return []
     same = settings[max(settings, key=lambda setting: (settings[setting][0]["pairs"], len(settings[setting]), setting))]

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from analysis import drawing
 from analysis.logs import Logs
+from analysis.scored import differing, recipe
 from analysis.typeset import MISSING, Table
 from analysis.usable import Run, label, left_out, of_data, of_scorer, share, usable
 
@@ -24,12 +25,14 @@ def table(logs: Logs) -> Table | None:
         log.info("cost: no usable run has told its seconds")
         return None
     settings: dict[str, list[Run]] = defaultdict(list)
+    recipes = {run["run"]: recipe(run) for run in runs if spent(json.loads(run["seconds"]), "train")}
     for run in sorted(
         runs, key=lambda run: (-(run["pairs"] or 0), drawing.order(label(run)), share(run) or 0, run["run"])
     ):
-        trained = (
-            f"; tuned {run['target']}, recipe {run['train']}" if spent(json.loads(run["seconds"]), "train") else ""
-        )
+        trained = ""
+        if run["run"] in recipes:
+            how = differing(recipes[run["run"]], set(recipes.values()))
+            trained = f"; tuned {run['target']}, recipe {run['train']}{how}"
         settings[f"{of_data(run)}; scorer {of_scorer(run)}{trained}"].append(run)
     sections = [(heading, [_row(logs, run) for run in own]) for heading, own in settings.items()]
     out = left_out(logs)

@@ -23,7 +23,11 @@ def table(logs: Logs) -> Table | None:
         log.info("differences: no two usable runs of one setting tell what their models make of right answers")
         return None
     out = left_out(logs)
-    sections = [(_heading(benchmark, arms), _section(arms)) for _, benchmark, arms in found]
+    recipes = {setting.rest for setting, _, _ in found}
+    sections = [
+        (_heading(benchmark, arms) + scored.differing(setting.rest, recipes), _section(arms))
+        for setting, benchmark, arms in found
+    ]
     return Table("Selections compared: NLL of right answers, in nats per token, lower is better", COLUMNS, sections, [
         "In brackets: 95% intervals; differences are paired over texts and include the spread over models (training seeds, and draws of a "
         "random selection; of one model alone none of it). p: two-sided, Student; those of a column in a section corrected together (Holm "

@@ -1,6 +1,7 @@
 """The paper's main table, 25% against full: its numbers beside ours."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,12 +29,13 @@ def compared(logs: Logs, title: str, rows: Sequence[dict[str, Any]], name: str, 
         log.info("%s: no usable run was evaluated", name)
         return None
     measures, sections, notes = _measures(found), [], [PUBLISHED.format(**paper.NUMBERS)]
-    for setting in sorted({cell.setting for cell in found}, key=lambda s: (-(s[3] or 0), str(s))):
+    settings = Counter(cell.setting for cell in found)
+    for setting in sorted(settings, key=lambda s: (-(s[3] or 0), -settings[s], str(s))):
         cells = [cell for cell in found if cell.setting == setting]
         made, lacking = _section(cells, rows, measures, others, whole=not sections)
         if not others and [row[0] for row in made] == [BASE]:  # none of its selections belongs here
             continue
-        sections.append((_heading(cells) + differing(setting[-1], found), made))
+        sections.append((_heading(cells) + scored.differing(setting[-1], (other[-1] for other in settings)), made))
         notes += [f"{MISSING} in the section of {of_data(cells[0].run)}: {lacking}."] if lacking else []
     return Table(title, _columns(measures), sections, [*notes, *_footnotes(logs, found)])
 
@@ -42,13 +44,6 @@ def _heading(cells: Sequence[Cell]) -> str:
     """What the rows of a section have in common: data, size, models, recipe."""
     run = cells[0].run
     return f"Ours: {of_data(run)}; scorer {of_scorer(run)}; tuned {run['target']}, recipe {run['train']}"
-
-
-def differing(details: Sequence[tuple[str, str]], found: Sequence[Cell]) -> str:
-    """`; option value, ...` of what is not the same in all settings of `found`, because names alone do not tell it; or ""."""
-    held = {cell.setting[-1] for cell in found}
-    told = [f"{name} {value}" for name, value in details if not all((name, value) in other for other in held)]
-    return f"; {', '.join(told)}" if told else ""
 
 
 def _measures(found: Sequence[Cell]) -> list[tuple[str, str]]:

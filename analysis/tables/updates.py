@@ -10,7 +10,7 @@ from analysis.logs import Logs
 from analysis.measures import interval
 from analysis.selected import Arm, Setting
 from analysis.typeset import MISSING, Table
-from analysis.usable import of_data, share
+from analysis.usable import left_out, of_data, share
 
 log = logging.getLogger(__name__)
 NEEDS = ("runs", "likelihoods", "training")
@@ -21,14 +21,17 @@ _DECIDE = ("train.batch_size", "train.epochs", "train.updates")  # how many upda
 
 def table(logs: Logs) -> Table | None:
     """A section each (data, target, texts, two recipes that differ in nothing but their updates); a row a selection of both."""
-    count = _updates(logs)
+    count, out = _updates(logs), left_out(logs)
     sections = [section for section in _sections(selected.comparable(logs), count) if section[1]]
     if not sections:
         log.info("updates: no selection was trained by two usable runs that differ in nothing but their updates")
         return None
     return Table("What more updates on the same pairs give: NLL of right answers, in nats per token, lower is better", COLUMNS, sections, [
         "In brackets: 95% intervals, paired over texts, with the spread over models; not corrected for their number. All pairs: trained "
-        "as the selections of fewer updates were."])  # fmt: skip
+        "as the selections of fewer updates were.",
+        "What makes the updates more (a smaller batch, more epochs) stands above each section, and does more than that: at one learning "
+        "rate more updates go farther. Models of a random selection are of as many draws.",
+        *([f"Runs left out: {'; '.join(out)}."] if out else [])])  # fmt: skip
 
 
 def _updates(logs: Logs) -> dict[str, int]:
@@ -60,8 +63,8 @@ def _section(more: Sequence[Arm], fewer: Sequence[Arm], count: Mapping[str, int]
     rows = []
     for arm, twin in selected.twins(more, fewer):
         full = selected.everything(twin, fewer)
-        made = [count.get(one.run["run"]) if one else None for one in (twin, arm, full)]
-        if not made[0] or not made[1] or made[0] >= made[1]:
+        made = [count.get(one.run["run"], 0) if one else 0 for one in (twin, arm, full)]
+        if not 0 < made[0] < made[1]:
             continue
         differences = (one.less(other) if other else None for one, other in ((arm, twin), (twin, full), (arm, full)))
         gained, *behind = (interval(found[0], 4) if found else MISSING for found in differences)

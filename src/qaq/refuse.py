@@ -163,7 +163,7 @@ def _maker(spec: dict[str, Any] | None, ahead: str | None) -> str | None:
     of a model that is there."""
     if not (spec and ahead and str(spec["path"]).startswith(f"{ahead}/")):
         return None
-    return Path(spec["path"]).relative_to(ahead).parts[0]
+    return next(iter(Path(spec["path"]).relative_to(ahead).parts), None)
 
 
 def _check_rooms(cfg: DictConfig, values: dict[str, Any], ahead: str | None) -> None:

@@ -10,8 +10,9 @@ import small_logs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis import drawing, logs
+from analysis import drawing, logs, usable
 from analysis.figures import differences as drawn
+from analysis.figures import training
 from analysis.measures import auc, holm
 from analysis.tables import correlations, detection, differences, spoiling, updates
 from analysis.typeset import MISSING
@@ -373,7 +374,10 @@ def patient_twins(table, **recipe):
                     ],
                 )
             )
-            steps += [{"run": run["run"], "step": step} for step in range(1, run["selected"] // batch + 1)]
+            steps += [
+                {"run": run["run"], "step": step}
+                for step in range(1, run["selected"] // batch + 1 + 2 * (options == FULL))
+            ]
     return replace(of(*models), training=logs.conform(training=steps).training)
 
 
@@ -383,7 +387,7 @@ def test_more_updates_give_a_selection_what_it_does_better_than_itself_and_bring
     told = {row[0]: row for row in rows}
     assert list(told) == ["Random", "RMI (global)"]
     assert told["RMI (global)"][1:4] == ["25.0%", "3, 3", "2, 10"]
-    assert told["RMI (global)"][7] == "10"  # all pairs, of batch 8
+    assert told["RMI (global)"][7] == "12"  # all pairs, of batch 8
     values = {name: [first(row[k]) for k in (4, 5, 6, 8, 9)] for name, row in told.items()}
     for name, (fewer, more, gained, behind, still) in values.items():
         assert gained == pytest.approx(MORE[{"Random": "random"}.get(name, "rmi")])
@@ -394,6 +398,28 @@ def test_more_updates_give_a_selection_what_it_does_better_than_itself_and_bring
 
 def test_recipes_that_differ_in_more_than_their_updates_are_not_compared():
     assert updates.table(patient_twins(small_logs.metrics(80), learning_rate=2e-5)) is None
+
+
+def test_where_no_training_tells_its_updates_nothing_is_compared():
+    held = patient_twins(small_logs.metrics(80))
+    assert updates.table(replace(held, training=held.training.slice(0, 0))) is None
+
+
+def test_two_recipes_are_told_apart_wherever_their_selections_stand():
+    held = patient_twins(small_logs.metrics(80))
+    headings = [heading for heading, _ in differences.table(held).sections]
+    assert [heading.rpartition("; ")[2] for heading in headings] == ["train.batch_size 8", "train.batch_size 2"]
+    titles = [axes.get_title() for axes in drawn.figure(held).axes]
+    assert [title.splitlines()[0].rpartition("; ")[2] for title in titles] == [
+        "train.batch_size 8",
+        "train.batch_size 2",
+    ]
+
+
+def test_the_training_curves_are_of_one_recipe():
+    held = patient_twins(small_logs.metrics(80))
+    assert {run["seed"] for run in training.trained(held)} == {0, 1, 2}
+    assert {usable.asked(run, "train")["batch_size"] for run in training.trained(held)} == {8}
 
 
 def first(cell):
