@@ -346,7 +346,9 @@ def test_without_its_data_there_is_no_table_and_the_reason_is_told(name, caplog)
 
 @pytest.mark.parametrize("name", sorted(TABLES))
 def test_markdown_and_latex_have_every_cell_of_every_row(name, sweep):
-    table = TABLES[name].table(sweep) or TABLES[name].table(make.joined([sweep, small_logs.spoiled()]))
+    table = TABLES[name].table(sweep) or TABLES[name].table(
+        make.joined([sweep, small_logs.spoiled(), small_logs.patient()])
+    )
     rows = [row for _, rows in table.sections for row in rows]
     text = typeset.markdown(table)
     lines = [line for line in text.splitlines() if line.startswith("|")]
