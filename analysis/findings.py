@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis import contents
+from analysis import contents, scored
 from analysis.logs import Logs, counts
 from qaq import report
 from qaq.select import base
@@ -64,20 +64,27 @@ def title(runs: Rows) -> str:
 
 def names_of(runs: Rows) -> dict[str, str]:
     """A short name for each run: selector and budget, and whatever else is needed to tell it from the others."""
-    levels = ("data", "target", "scorer", "train", "seed", "run")
+    levels = ("data", "target", "scorer", "train", "options", "seed", "run")
     names = {run["run"]: f"{run['selector'] or 'no selector'} {budget(run['budget'])}".strip() for run in runs}
     for level in levels:
         same = defaultdict(list)
         for run in runs:
             same[names[run["run"]]].append(run)
         for name, alike in same.items():
-            if len({run[level] for run in alike}) > 1:
-                names |= {run["run"]: f"{name}, {_part(level, run[level])}" for run in alike}
+            values = {run["run"]: _value(level, run) for run in alike}
+            if len(set(values.values())) > 1:
+                names |= {id: name + _part(level, value, set(values.values())) for id, value in values.items()}
     return names
 
 
-def _part(level: str, value: Any) -> str:
-    return f"{level} {value}" if level in ("seed", "run") else str(value)
+def _value(level: str, run: dict[str, Any]) -> Any:
+    return tuple(sorted(scored.details(run).items())) if level == "options" else run[level]
+
+
+def _part(level: str, value: Any, values: set[Any]) -> str:
+    if level == "options":
+        return scored.differing(value, values)
+    return f", {level} {value}" if level in ("seed", "run") else f", {value}"
 
 
 def budget(value: str | None) -> str:

@@ -229,6 +229,12 @@ def test_a_report_tells_the_same_numbers_and_leaves_the_whole_data_out(sweep):
         value: counts for (facet, value), counts in told.items() if facet == "language"}  # fmt: skip
 
 
+def test_runs_of_one_selection_that_were_trained_otherwise_are_named_by_what_differs():
+    recipes = [{"batch_size": 8, "learning_rate": 1e-5}, {"batch_size": 2, "learning_rate": 1e-5}]
+    runs = [small_logs.run({"name": "rmi"}, 0.25, small_logs.metrics(80), recipe) for recipe in recipes]
+    assert sorted(findings.names_of(runs).values()) == ["rmi 25%; train.batch_size 2", "rmi 25%; train.batch_size 8"]
+
+
 def test_selections_that_are_made_up_alike_and_rows_of_all_pairs_stand_once(sweep):
     runs = sweep.runs.to_pylist()
     names = findings.names_of(runs)
