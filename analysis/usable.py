@@ -116,7 +116,7 @@ def one_budget(chosen: list[tuple[Run, frozenset[str]]]) -> list[tuple[Run, froz
 
 
 def repeated(chosen: list[tuple[Run, frozenset[str]]], runs: Iterable[Run]) -> str:
-    """A sentence for the runs of the chosen budget that differ from a chosen one in nothing but the seed; "" if there are none."""
+    """A sentence for the other runs of the chosen selectors and budget, of whatever seed and recipe; "" if there are none."""
     drawn = {run["run"] for run, _ in chosen}
     cells = {(label(run), run["budget"]) for run, _ in chosen}
     others = [
